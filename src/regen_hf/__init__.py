@@ -1,0 +1,48 @@
+"""regen_hf: regeneration learning for the Hugging Face ecosystem.
+
+Importing it registers the models with transformers' Auto classes and the task `pipeline("regeneration")`.
+"""
+
+from transformers import AutoConfig, AutoModel, AutoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .configuration_regeneration import RegenerationConfig
+from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator
+from .diffusers_module import DiffusersModule, DiffusersModuleConfig
+from .extractors import (
+    AutoencoderExtractor,
+    AutoencoderExtractorConfig,
+    DownsampleExtractor,
+    DownsampleExtractorConfig,
+    IdentityExtractor,
+    IdentityExtractorConfig,
+)
+from .generators import (
+    AutoregressiveGenerator,
+    AutoregressiveGeneratorConfig,
+    DiffusionGenerator,
+    DiffusionGeneratorConfig,
+)
+from .modalities import ImageModality, LabelModality, Modality, TextModality
+from .modeling_regeneration import RegenerationModel
+from .outputs import LossOutput, RegenerationOutput, Representation, RepresentationSpec
+from .pipeline_regeneration import RegenerationPipeline
+from .processing_regeneration import RegenerationProcessor
+
+__version__ = "0.1.0"
+
+for _config, _model in (
+    (RegenerationConfig, RegenerationModel),
+    (DiffusersModuleConfig, DiffusersModule),
+    (AutoencoderExtractorConfig, AutoencoderExtractor),
+    (DownsampleExtractorConfig, DownsampleExtractor),
+    (IdentityExtractorConfig, IdentityExtractor),
+    (AutoregressiveGeneratorConfig, AutoregressiveGenerator),
+    (DiffusionGeneratorConfig, DiffusionGenerator),
+):
+    AutoConfig.register(_config.model_type, _config)
+    AutoModel.register(_config, _model)
+AutoProcessor.register(RegenerationConfig, RegenerationProcessor)
+PIPELINE_REGISTRY.register_pipeline(
+    "regeneration", pipeline_class=RegenerationPipeline, pt_model=AutoModel, type="multimodal"
+)

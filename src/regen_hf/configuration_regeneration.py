@@ -1,0 +1,87 @@
+"""The configuration of a regenerator; what must fit together is checked here."""
+
+import os
+
+from transformers import PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+from transformers.models.auto.configuration_auto import AutoConfig
+
+from .contracts import GeneratorConfig
+from .outputs import RepresentationSpec
+
+REMOTE_CODE_FILE = "regeneration_remote_code"
+REMOTE_CODE = '''"""Lets transformers load this model with `trust_remote_code=True` where `import regen_hf` was not run before.
+
+The code itself is in the package: `pip install regen_hf`.
+"""
+
+from regen_hf import RegenerationConfig, RegenerationModel, RegenerationProcessor  # noqa: F401
+'''
+
+
+class RegenerationConfig(GeneratorConfig):
+    """
+    Args:
+        extractor_config: of the extractor Y→Y′.
+        prior_config: of the prior X→Y′.
+        decoder_config: of the decoder Y′→Y; `None` where the extractor leads back itself.
+
+    Raises:
+        ValueError: if the parts do not fit together, by the names and values of both sides.
+    """
+
+    model_type = "regen_regeneration"
+    sub_configs_defaults = {
+        "extractor_config": SubConfigSpec(config_class=AutoConfig, model_type="regen_identity", optional=True),
+        "prior_config": SubConfigSpec(config_class=AutoConfig, model_type="regen_diffusion", optional=True),
+        "decoder_config": SubConfigSpec(config_class=AutoConfig, model_type="regen_diffusion", optional=True),
+    }
+
+    extractor_config: dict | PreTrainedConfig | None = None
+    prior_config: dict | PreTrainedConfig | None = None
+    decoder_config: dict | PreTrainedConfig | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.extractor_config is not None and self.prior_config is not None:
+            self._check_fit()
+
+    def _check_fit(self) -> None:
+        extractor, prior, decoder = self.extractor_config, self.prior_config, self.decoder_config
+        made, wanted = extractor.representation_spec, prior.target_spec
+        _must_fit("the extractor gives", made, "the prior makes", wanted)
+        if decoder is None:
+            if not extractor.can_decode:
+                raise ValueError(
+                    f"{type(extractor).__name__} has no way back from Y′ to Y, so `decoder_config` is needed; got None."
+                )
+            return
+        if decoder.source_spec is None:
+            raise ValueError(
+                f"{type(decoder).__name__} in the decoder's place takes no representation; it must take {made}."
+            )
+        _must_fit("the extractor gives", made, "the decoder takes", decoder.source_spec)
+        _must_fit("the decoder makes", decoder.target_spec, "the extractor reads", extractor.target_spec)
+
+    @property
+    def target_spec(self) -> RepresentationSpec:
+        return self.extractor_config.target_spec
+
+    @property
+    def source_spec(self) -> RepresentationSpec | None:
+        return self.prior_config.source_spec
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
+        """Writes config.json, and the file through which transformers finds this library by itself."""
+        classes = {"AutoConfig": "RegenerationConfig", "AutoModel": "RegenerationModel"}
+        classes["AutoProcessor"] = "RegenerationProcessor"
+        self.auto_map = {auto: f"{REMOTE_CODE_FILE}.{name}" for auto, name in classes.items()}
+        os.makedirs(save_directory, exist_ok=True)
+        with open(os.path.join(save_directory, f"{REMOTE_CODE_FILE}.py"), "w", encoding="utf-8") as file:
+            file.write(REMOTE_CODE)
+        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+
+def _must_fit(one: str, one_spec: RepresentationSpec, other: str, other_spec: RepresentationSpec) -> None:
+    if not one_spec.fits(other_spec):
+        raise ValueError(f"the parts do not fit together: {one} {one_spec}, but {other} {other_spec}.")

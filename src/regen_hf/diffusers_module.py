@@ -1,0 +1,117 @@
+"""Any diffusers model as a transformers model, so that it loads, saves and nests like one."""
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from .contracts import _LocalClass
+
+
+def diffusers_class(name: str, base: str) -> type:
+    """The class `diffusers.<name>`, which must derive from `diffusers.<base>`.
+
+    Raises:
+        ValueError: if diffusers has no such class, with the names that come closest.
+    """
+    import difflib
+
+    import diffusers
+
+    found = getattr(diffusers, name, None) if name.isidentifier() and name in dir(diffusers) else None
+    if isinstance(found, type) and issubclass(found, getattr(diffusers, base)):
+        return found
+    near = difflib.get_close_matches(name, dir(diffusers), n=4, cutoff=0.5)
+    hint = f"; the nearest names are {', '.join(near)}" if near else ""
+    raise ValueError(f"`{name}` is not a {base} of diffusers {diffusers.__version__}{hint}.")
+
+
+class DiffusersModuleConfig(_LocalClass, PreTrainedConfig):
+    """
+    Args:
+        class_name: the diffusers class, for example `"AutoencoderKL"`.
+        module_config: its configuration, as `module.config` gives it.
+    """
+
+    model_type = "regen_diffusers_module"
+
+    class_name: str = ""
+    module_config: dict | None = None
+
+    @classmethod
+    def of(cls, module: torch.nn.Module) -> "DiffusersModuleConfig":
+        """The configuration of a live diffusers model."""
+        public = {k: v for k, v in module.config.items() if not k.startswith("_")}
+        return cls(class_name=type(module).__name__, module_config=public)
+
+
+class DiffusersModule(_LocalClass, PreTrainedModel):
+    """Owns one diffusers model, as `net`.
+
+    Without this shell, transformers would re-initialise the weights of a diffusers model that is a child of a
+    `PreTrainedModel`, and `from_pretrained` would leave its non-persistent buffers (position embeddings, rotary
+    frequencies) as uninitialised memory without a word.
+
+    Example:
+        >>> from diffusers import AutoencoderTiny
+        >>> shell = DiffusersModule.wrap(AutoencoderTiny(latent_channels=4))
+        >>> shell.net.config.latent_channels
+        4
+    """
+
+    config_class = DiffusersModuleConfig
+    main_input_name = "sample"
+    base_model_prefix = ""
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+
+    def __init__(self, config: DiffusersModuleConfig, net: torch.nn.Module | None = None):
+        super().__init__(config)
+        self.net = self._build() if net is None else net
+        self._built_on_meta = any(tensor.is_meta for tensor in self.net.parameters())
+        self.post_init()
+
+    @classmethod
+    def wrap(cls, module: torch.nn.Module) -> "DiffusersModule":
+        """Hosts a live diffusers model; its weights stay as they are."""
+        return cls(DiffusersModuleConfig.of(module), net=module)
+
+    @classmethod
+    def from_diffusers(cls, name_or_path: str, **kwargs) -> "DiffusersModule":
+        """Loads a diffusers model by Hub name or folder, whatever class its `config.json` names.
+
+        Only safetensors are read. `kwargs` go to the class's `from_pretrained` (`subfolder`, `revision`, ...).
+        """
+        from diffusers import ModelMixin
+
+        places = {k: v for k, v in kwargs.items() if k in ("subfolder", "revision", "token", "cache_dir")}
+        class_name = ModelMixin.load_config(name_or_path, **places).get("_class_name")
+        if class_name is None:
+            raise ValueError(f"`{name_or_path}` is no diffusers model: its config.json names no `_class_name`.")
+        module_class = diffusers_class(class_name, "ModelMixin")
+        return cls.wrap(module_class.from_pretrained(name_or_path, use_safetensors=True, **kwargs))
+
+    def forward(self, *args, **kwargs):
+        return self.net(*args, **kwargs)
+
+    def _build(self) -> torch.nn.Module:
+        return diffusers_class(self.config.class_name, "ModelMixin").from_config(self.config.module_config or {})
+
+    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=None) -> None:
+        self.net.enable_gradient_checkpointing() if enable else self.net.disable_gradient_checkpointing()
+
+    def _initialize_weights(self, module: torch.nn.Module, is_custom_code: bool = False) -> None:
+        """diffusers initialised the weights when it built them; only what loading left empty is filled in."""
+        if module is not self or getattr(self, "_is_hf_initialized", False):
+            return
+        self._is_hf_initialized = True
+        if not self._built_on_meta:
+            return
+        tensors = {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
+        empty = {name: t for name, t in tensors.items() if not getattr(t, "_is_hf_initialized", False)}
+        if not empty:
+            return
+        with torch.random.fork_rng(devices=[]):
+            fresh = self._build()
+        values = {**dict(fresh.named_parameters()), **dict(fresh.named_buffers())}
+        for name, tensor in empty.items():
+            tensor.data.copy_(values[name])
+            tensor._is_hf_initialized = True

@@ -1,0 +1,49 @@
+"""Y′ = Y: the direct map X→Y as a special case of regeneration."""
+
+import torch
+
+from ..contracts import ExtractorConfig, PreTrainedExtractor
+from ..outputs import Representation, RepresentationSpec
+
+
+class IdentityExtractorConfig(ExtractorConfig):
+    """
+    Args:
+        target_shape: the shape of Y, for example `[3, 32, 32]`.
+        num_codes: the number of different codes, where Y is discrete.
+    """
+
+    model_type = "regen_identity"
+
+    target_shape: list[int] | tuple[int, ...] = (3, 32, 32)
+    num_codes: int | None = None
+
+    @property
+    def target_spec(self) -> RepresentationSpec:
+        return RepresentationSpec(tuple(self.target_shape), self.num_codes)
+
+    @property
+    def representation_spec(self) -> RepresentationSpec:
+        return self.target_spec
+
+    @property
+    def can_decode(self) -> bool:
+        return True
+
+
+class IdentityExtractor(PreTrainedExtractor):
+    """Leaves Y as it is, so that the prior learns the direct map: the baseline of every comparison.
+
+    Example:
+        >>> direct = IdentityExtractor(IdentityExtractorConfig(target_shape=[3, 8, 8]))
+        >>> direct.encode(torch.ones(1, 3, 8, 8)).values.sum().item()
+        192.0
+    """
+
+    config_class = IdentityExtractorConfig
+
+    def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
+        return Representation(values=target, mask=target_mask)
+
+    def decode(self, representation: Representation) -> Representation:
+        return representation

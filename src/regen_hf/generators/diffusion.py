@@ -1,0 +1,342 @@
+"""Diffusion and flow matching over any diffusers backbone that takes values of the target's shape."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.configuration_utils import SubConfigSpec
+
+from ..contracts import PreTrainedGenerator
+from ..diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
+from ..outputs import LossOutput, Representation, RepresentationSpec
+from .conditioning import ChannelStatistics, Condition, ConditionalGeneratorConfig, SourceEncoder, load_source_encoder
+from .noising import PREDICTIONS, TIMESTEP_SAMPLINGS, draw_levels, noising_process
+
+# What diffusers calls the width of `encoder_hidden_states` and of `pooled_projections`, from class to class.
+HIDDEN_WIDTHS = ("joint_attention_dim", "caption_channels", "cross_attention_dim")
+POOLED_WIDTHS = ("pooled_projection_dim",)
+# What this generator can supply to a backbone, beside the noisy target and the timestep.
+CONDITIONS = {
+    "encoder_hidden_states",
+    "encoder_attention_mask",
+    "pooled_projections",
+    "class_labels",
+    "added_cond_kwargs",
+}
+
+
+class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
+    """
+    Args:
+        denoiser_config: the diffusers backbone.
+        target_shape: the shape of what is made, channels first, for example `[16, 4, 4]`.
+        scheduler: a diffusers scheduler as its own `config` describes it, with `_class_name`.
+        prediction: what the backbone's output means: `"velocity"`, `"noise"` or `"sample"`.
+        timestep_sampling: which noise levels training sees: `"uniform"`, `"logit_normal"` or `"mode"`
+            (Esser et al., 2024, section 3.1).
+        source_noise: standard deviation, in units of the source's own, of the noise that training adds to a source
+            representation, so that the generator bears a prior's errors (Ho et al., 2021, section 4.2).
+    """
+
+    model_type = "regen_diffusion"
+    sub_configs_defaults = {
+        **ConditionalGeneratorConfig.sub_configs_defaults,
+        "denoiser_config": SubConfigSpec(config_class=DiffusersModuleConfig, optional=True),
+    }
+
+    denoiser_config: dict | PreTrainedConfig | None = None
+    target_shape: list[int] | tuple[int, ...] = (3, 32, 32)
+    scheduler: dict | None = None
+    prediction: str = "velocity"
+    timestep_sampling: str = "logit_normal"
+    source_noise: float = 0.0
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        for name, known in (("prediction", PREDICTIONS), ("timestep_sampling", TIMESTEP_SAMPLINGS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
+        if self.scheduler is None:
+            self.scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
+
+    @property
+    def target_spec(self) -> RepresentationSpec:
+        return RepresentationSpec(tuple(self.target_shape))
+
+
+class DiffusionGenerator(PreTrainedGenerator):
+    """Makes continuous targets by diffusion (Ho et al., 2020) or flow matching (Lipman et al., 2023).
+
+    Which of the two is decided by the scheduler: a flow-matching one interpolates `x_t = (1 - t) x + t noise` and
+    follows the velocity `noise - x`. Its loss is always the squared error of the velocity, whatever the backbone
+    predicts. A source representation is resized to the target's grid and stacked onto the noisy target.
+
+    Example:
+        >>> from diffusers import DiTTransformer2DModel
+        >>> denoiser = DiTTransformer2DModel(2, 8, in_channels=4, num_layers=1, sample_size=4, num_embeds_ada_norm=9)
+        >>> prior = DiffusionGenerator.from_components(denoiser, target_shape=(4, 4, 4), num_classes=9)
+        >>> prior.generate(class_labels=torch.tensor([[3]]), num_inference_steps=2).values.shape
+        torch.Size([1, 4, 4, 4])
+    """
+
+    config_class = DiffusionGeneratorConfig
+    _keep_in_fp32_modules_strict = ["statistics", "source_statistics"]
+    supports_gradient_checkpointing = True
+
+    def __init__(
+        self,
+        config: DiffusionGeneratorConfig,
+        denoiser: DiffusersModule | None = None,
+        source_encoder: PreTrainedModel | None = None,
+    ):
+        super().__init__(config)
+        self.denoiser = denoiser or DiffusersModule(config.denoiser_config)
+        self._takes = self._check_denoiser()
+        self.make_scheduler()  # an unknown scheduler is refused here, not after training
+        hidden_width, pooled_width = self._width(HIDDEN_WIDTHS), self._width(POOLED_WIDTHS)
+        width = hidden_width or pooled_width or 1
+        self.source_encoder = SourceEncoder(config, width, source_encoder)
+        same = pooled_width is None or pooled_width == width
+        self.pooled_projection = nn.Identity() if same else nn.Linear(width, pooled_width)
+        self.statistics = ChannelStatistics(config.target_shape[0])
+        self.source_statistics = ChannelStatistics(config.source_shape[0]) if config.source_shape else None
+        self.post_init()
+
+    @classmethod
+    def from_components(
+        cls,
+        denoiser: torch.nn.Module | str,
+        target_shape: tuple[int, ...],
+        source_encoder: str | PreTrainedModel | PreTrainedConfig | None = None,
+        scheduler: Any = "FlowMatchEulerDiscreteScheduler",
+        **settings,
+    ) -> "DiffusionGenerator":
+        """
+        Args:
+            denoiser: a diffusers model, or the Hub name or folder of one.
+            target_shape: the shape of what is made, channels first.
+            source_encoder: a transformers encoder by name, live, or new from a config; `None` where X is no text.
+            scheduler: a diffusers scheduler, or the name of its class for one with default settings.
+            settings: the other fields of [`DiffusionGeneratorConfig`].
+        """
+        shell = (
+            DiffusersModule.from_diffusers(denoiser) if isinstance(denoiser, str) else DiffusersModule.wrap(denoiser)
+        )
+        if isinstance(scheduler, str):
+            scheduler = diffusers_class(scheduler, "SchedulerMixin")()
+        encoder = None if source_encoder is None else load_source_encoder(source_encoder)
+        config = DiffusionGeneratorConfig(
+            denoiser_config=shell.config.to_dict(),
+            source_encoder_config=None if encoder is None else encoder.config.to_dict(),
+            target_shape=list(target_shape),
+            scheduler={**scheduler.config, "_class_name": type(scheduler).__name__},
+            **settings,
+        )
+        return cls(config, denoiser=shell, source_encoder=encoder)
+
+    def make_scheduler(self):
+        """A new diffusers scheduler, as the config describes it, for values of unit variance."""
+        settings = dict(self.config.scheduler)
+        scheduler_class = diffusers_class(settings.pop("_class_name", ""), "SchedulerMixin")
+        settings["prediction_type"] = PREDICTIONS[self.config.prediction]
+        settings["clip_sample"] = False  # diffusers clips to [-1, 1] by default, which fits pixels only
+        known = inspect.signature(scheduler_class.__init__).parameters
+        return scheduler_class.from_config({k: v for k, v in settings.items() if k in known})
+
+    def _width(self, names: tuple[str, ...]) -> int | None:
+        found = (self.denoiser.net.config.get(name) for name in names)
+        return next((width for width in found if isinstance(width, int)), None)
+
+    def _check_denoiser(self) -> set[str]:
+        """The conditions that the backbone takes; raises `ValueError` where backbone and config do not fit."""
+        net, config = self.denoiser.net, self.config
+        name, target, source = type(net).__name__, tuple(config.target_shape), tuple(config.source_shape or ())
+        channels = target[0] + (source[0] if source else 0)
+        if (found := net.config.get("in_channels")) != channels:
+            stacked = f" with source_shape {source} stacked onto it" if source else ""
+            raise ValueError(
+                f"{name} has in_channels {found}, but target_shape {target}{stacked} needs in_channels {channels}."
+            )
+        if isinstance(size := net.config.get("sample_size"), int) and any(s != size for s in target[1:]):
+            raise ValueError(f"{name} has sample_size {size}, but target_shape is {target}.")
+        if isinstance(patch := net.config.get("patch_size"), int) and any(s % patch for s in target[1:]):
+            raise ValueError(f"{name} has patch_size {patch}, which does not divide target_shape {target}.")
+        parameters = list(inspect.signature(net.forward).parameters.values())[1:]
+        needed = {p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+        if unknown := needed - CONDITIONS - {"timestep"}:
+            raise ValueError(f"{name} needs {', '.join(sorted(unknown))}, which DiffusionGenerator does not supply.")
+        takes = CONDITIONS & {p.name for p in parameters}
+        if config.source_encoder_config is not None and not takes & {"encoder_hidden_states", "pooled_projections"}:
+            raise ValueError(
+                f"{name} takes no encoder_hidden_states, so it cannot read text (`source_encoder_config`)."
+            )
+        classes = net.config.get("num_embeds_ada_norm")
+        if classes is not None and config.num_classes is not None and classes != config.num_classes:
+            raise ValueError(f"{name} has num_embeds_ada_norm {classes}, but num_classes is {config.num_classes}.")
+        return takes
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, SourceEncoder | ChannelStatistics):
+            module.init_weights()
+
+    def fit_statistics(self, targets, sources=None) -> None:
+        """Measures mean and deviation of training targets `(batch, channels, ...)` and of source representations."""
+        self.statistics.fit(targets)
+        if self.source_statistics is not None and sources is not None:
+            self.source_statistics.fit(sources)
+
+    def forward(
+        self,
+        target: torch.Tensor,
+        target_mask: torch.Tensor | None = None,
+        source: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        class_labels: torch.Tensor | None = None,
+    ) -> LossOutput:
+        """The denoising loss, at one random noise level for each example.
+
+        Args:
+            target: `(batch, *config.target_shape)`.
+            target_mask: `(batch, *config.target_shape[1:])`; padding does not count.
+        """
+        sample = self.statistics.normalize(target)
+        condition = self.source_encoder(input_ids, attention_mask, class_labels, batch_size=len(sample))
+        hidden = torch.rand(len(sample), device=sample.device) < self.config.condition_dropout
+        stacked = self._prepare_source(source, sample)
+        if stacked is not None:
+            stacked = stacked + self.config.source_noise * torch.randn_like(stacked)
+        process = noising_process(self.make_scheduler(), self.config.prediction)
+        level = draw_levels(self.config.timestep_sampling, len(sample), sample.device)
+        noise = torch.randn_like(sample)
+        noisy, timestep = process.add_noise(sample, noise, level)
+        output = self._denoise(noisy, timestep, condition, stacked, class_labels, hidden)
+        predicted, wanted = process.compare(output, sample, noise, noisy, timestep)
+        error = (predicted - wanted).square().mean(1)
+        loss = error.mean() if target_mask is None else (error * target_mask).sum() / target_mask.sum().clamp(min=1)
+        return LossOutput(loss=loss, terms={"denoising": loss.detach()})
+
+    @torch.no_grad()
+    def generate(
+        self,
+        source: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        class_labels: torch.Tensor | None = None,
+        *,
+        guidance: float | None = None,
+        num_inference_steps: int | None = None,
+        generator: torch.Generator | None = None,
+        batch_size: int = 1,
+    ) -> Representation:
+        """
+        Args:
+            source: a source representation, `(batch, *config.source_shape)`.
+            input_ids, attention_mask: source text, `(batch, length)`.
+            class_labels: source classes, `(batch, 1)`.
+            guidance: how far to go from the null source towards the source (Ho and Salimans, 2022); 1 is no guidance.
+            num_inference_steps: steps of the scheduler.
+            generator: gives the same targets for the same sources, however they are batched.
+            batch_size: how many targets, where there is no source at all.
+        """
+        defaults = {"guidance": 1.0, "num_inference_steps": 20, **(self.config.generation or {})}
+        guidance = defaults["guidance"] if guidance is None else guidance
+        steps = defaults["num_inference_steps"] if num_inference_steps is None else num_inference_steps
+        self.config.check_guidance(guidance)
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"`num_inference_steps` must be a whole number of at least 1, got {steps!r}.")
+        rows = next((len(given) for given in (source, input_ids, class_labels) if given is not None), batch_size)
+        condition = self.source_encoder(input_ids, attention_mask, class_labels, batch_size=rows)
+        scheduler = self.make_scheduler()
+        scheduler.set_timesteps(steps, device=self.device)
+        process = noising_process(scheduler, self.config.prediction)
+        sample, step_options = _initial_noise(scheduler, (rows, *self.config.target_shape), generator, self.device)
+        stacked = self._prepare_source(source, sample)
+        for timestep in scheduler.timesteps:
+            noisy = process.scale_input(sample, timestep)
+            output = self._guided(noisy, timestep.expand(rows), condition, stacked, class_labels, guidance)
+            output = process.scheduler_output(output, noisy, timestep)
+            sample = scheduler.step(output, timestep, sample, **step_options, return_dict=False)[0]
+        return Representation(values=self.statistics.denormalize(sample).to(self.dtype))
+
+    def _guided(self, noisy, timestep, condition: Condition, stacked, class_labels, guidance: float) -> torch.Tensor:
+        rows = len(noisy)
+        shown = torch.zeros(rows, dtype=torch.bool, device=noisy.device)
+        if guidance == 1:
+            return self._denoise(noisy, timestep, condition, stacked, class_labels, shown)
+
+        def twice(tensor):
+            return None if tensor is None else torch.cat([tensor, tensor])
+
+        hidden = torch.cat([shown, ~shown])
+        both = self._denoise(
+            twice(noisy), twice(timestep), condition.map(twice), twice(stacked), twice(class_labels), hidden
+        )
+        towards, away = both.chunk(2)
+        return away + guidance * (towards - away)
+
+    def _denoise(
+        self,
+        noisy: torch.Tensor,
+        timestep: torch.Tensor,
+        condition: Condition,
+        stacked: torch.Tensor | None,
+        class_labels: torch.Tensor | None,
+        hidden: torch.Tensor,
+    ) -> torch.Tensor:
+        """The backbone's output in float32, with the source hidden in the rows where `hidden` is true."""
+        condition = self.source_encoder.hide(condition, hidden)
+        offered = {
+            "encoder_hidden_states": condition.hidden,
+            "encoder_attention_mask": condition.mask,
+            "pooled_projections": self.pooled_projection(condition.pooled),
+            "class_labels": self._native_labels(class_labels, hidden),
+            "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
+        }
+        if stacked is not None:
+            shown = torch.where(hidden.view(-1, *[1] * (noisy.ndim - 1)), torch.zeros_like(stacked), stacked)
+            noisy = torch.cat([noisy, shown], dim=1)
+        taken = {name: offered[name] for name in self._takes}
+        output = self.denoiser(noisy.to(self.dtype), timestep=timestep, **taken, return_dict=False)[0]
+        return output[:, : self.config.target_shape[0]].float()  # a learned variance may follow
+
+    def _native_labels(self, class_labels: torch.Tensor | None, hidden: torch.Tensor) -> torch.Tensor | None:
+        """Classes for a backbone that embeds them itself; its null class is the one after the last."""
+        if "encoder_hidden_states" in self._takes:
+            return None
+        if class_labels is None:
+            return torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
+        return torch.where(hidden, self.config.num_classes, class_labels[:, 0])
+
+    def _prepare_source(self, source: torch.Tensor | None, sample: torch.Tensor) -> torch.Tensor | None:
+        """The source representation at unit variance, on the target's grid."""
+        if (source is None) != (self.source_statistics is None):
+            problem = "not taken" if self.source_statistics is None else "missing"
+            raise ValueError(f"`source` is {problem}: `source_shape` of this generator is {self.config.source_shape}.")
+        if source is None:
+            return None
+        if tuple(source.shape[1:]) != tuple(self.config.source_shape):
+            raise ValueError(
+                f"`source` must have the shape (batch, {', '.join(map(str, self.config.source_shape))}), "
+                f"got {tuple(source.shape)}."
+            )
+        return nn.functional.interpolate(self.source_statistics.normalize(source), size=sample.shape[2:])
+
+
+def _initial_noise(scheduler, shape: tuple[int, ...], generator: torch.Generator | None, device):
+    """Noise to start from, and what `scheduler.step` takes to draw more of it.
+
+    Each row gets a generator of its own, seeded by the caller's, so that no row depends on those beside it.
+    """
+    from diffusers.utils.torch_utils import randn_tensor
+
+    rows = None
+    if generator is not None:
+        seeds = [int(torch.randint(2**62, (), generator=generator, device=generator.device)) for _ in range(shape[0])]
+        rows = [torch.Generator().manual_seed(seed) for seed in seeds]
+    noise = randn_tensor(shape, generator=rows, device=torch.device(device), dtype=torch.float32)
+    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+    return noise * getattr(scheduler, "init_noise_sigma", 1.0), {"generator": rows} if takes_generator else {}

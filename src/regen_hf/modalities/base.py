@@ -1,0 +1,46 @@
+"""What a kind of data must be able to do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class Modality:
+    """A kind of data as X, as Y, or as both.
+
+    A subclass takes its settings as keyword arguments, returns them from `to_dict`, and defines `as_source` if it can
+    be X and `as_target`, `from_target` and `save_samples` if it can be Y.
+    """
+
+    key: str
+    """The name of this kind in what the pipeline returns, such as `"image"`."""
+
+    def as_source(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Examples of X as the keyword arguments of a generator, each with a leading batch dimension."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be a source.")
+
+    def as_target(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Examples of Y as `target`, and `target_mask` where they differ in size."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
+
+    def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
+        """A batch of generated Y as one dictionary an example, under `key` and what belongs to it."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
+
+    def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> None:
+        """Writes generated examples to look at or listen to, as the file or the folder `path`."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings, as the constructor takes them; JSON only."""
+        return {}
+
+    def save(self, folder: str) -> None:
+        """Writes what does not fit into `to_dict`, such as a tokenizer."""
+
+    @classmethod
+    def load(cls, name_or_path: str, settings: dict[str, Any], **kwargs) -> "Modality":
+        """The reverse of `to_dict` and `save`; `kwargs` say where on the Hub (`revision`, `token`, ...)."""
+        return cls(**settings)

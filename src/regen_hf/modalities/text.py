@@ -1,0 +1,94 @@
+"""Text as X, through any transformers tokenizer."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from .base import Modality
+
+
+class TextModality(Modality):
+    """
+    Args:
+        tokenizer: any transformers tokenizer.
+        max_length: every text is padded to this many tokens, so that what is generated for a text does not depend on
+            the texts beside it. Longer texts are cut, with a warning.
+    """
+
+    key = "text"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise TypeError(f"`tokenizer` must be a transformers tokenizer, got {type(tokenizer).__name__}.")
+        if max_length < 1:
+            raise ValueError(f"`max_length` must be at least 1, got {max_length}.")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+
+    @classmethod
+    def from_words(cls, texts: Iterable[str], max_length: int | None = None) -> "TextModality":
+        """A tokenizer of whole words and punctuation marks, made from the words of `texts`, in lower case.
+
+        Args:
+            max_length: the longest of `texts` if not given.
+
+        Example:
+            >>> text = TextModality.from_words(["red heart", "blue heart"])
+            >>> text.as_source(["blue heart"])["input_ids"].tolist()
+            [[2, 3]]
+        """
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+
+        normalizer, splitter = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()]), pre_tokenizers
+        words_of = [
+            [word for word, _ in splitter.Whitespace().pre_tokenize_str(normalizer.normalize_str(text))]
+            for text in texts
+        ]
+        if not any(words_of):
+            raise ValueError("`texts` has no words to make a vocabulary from.")
+        vocabulary = ["<pad>", "<unk>", *sorted({word for words in words_of for word in words})]
+        backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unk>"))
+        backend.normalizer, backend.pre_tokenizer = normalizer, splitter.Whitespace()
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
+        return cls(tokenizer, max_length or max(map(len, words_of)))
+
+    def as_source(self, examples: Sequence[str]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask`, both `(batch, max_length)`, `torch.long`.
+
+        Raises:
+            TypeError: for anything but text.
+            ValueError: for text with nothing in it.
+        """
+        for i, text in enumerate(examples):
+            if not isinstance(text, str):
+                raise TypeError(f"source {i} must be text, got {type(text).__name__}: {text!r}.")
+            if not text.strip():
+                raise ValueError(f"source {i} must be text with at least one word, got {text!r}.")
+        self._warn_of_losses(examples)
+        tokens = self.tokenizer(
+            list(examples), padding="max_length", truncation=True, max_length=self.max_length, return_tensors="pt"
+        )
+        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+
+    def _warn_of_losses(self, examples: Sequence[str]) -> None:
+        unknown_id = self.tokenizer.unk_token_id
+        for text, ids in zip(examples, self.tokenizer(list(examples), verbose=False)["input_ids"], strict=True):
+            if len(ids) > self.max_length:
+                kept = self.tokenizer.decode(ids[: self.max_length], skip_special_tokens=True)
+                warnings.warn(f"text cut after {self.max_length} tokens: {text!r} is read as {kept!r}.", stacklevel=3)
+            if unknown_id is not None and ids and all(i == unknown_id for i in ids):
+                warnings.warn(f"no word of {text!r} is known to the tokenizer.", stacklevel=3)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"max_length": self.max_length}
+
+    def save(self, folder: str) -> None:
+        self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, name_or_path: str, settings: dict[str, Any], **kwargs) -> "TextModality":
+        return cls(AutoTokenizer.from_pretrained(name_or_path, **kwargs), **settings)

@@ -1,0 +1,157 @@
+"""The composite: extractor, prior and decoder as one model."""
+
+import torch
+from transformers import AutoModel
+
+from .configuration_regeneration import RegenerationConfig
+from .contracts import PreTrainedExtractor, PreTrainedGenerator
+from .outputs import LossOutput, RegenerationOutput, Representation
+
+
+class RegenerationModel(PreTrainedGenerator):
+    """Generates Y from X by way of Y′ (Tan et al., 2023, arXiv:2301.08846).
+
+    It is a generator itself, so it may be the decoder of another: chains of any length are nesting.
+
+    Example:
+        >>> from diffusers import DiTTransformer2DModel
+        >>> from regen_hf import DiffusionGenerator, IdentityExtractor, IdentityExtractorConfig
+        >>> direct = IdentityExtractor(IdentityExtractorConfig(target_shape=[4, 4, 4]))
+        >>> denoiser = DiTTransformer2DModel(2, 8, in_channels=4, num_layers=1, sample_size=4, num_embeds_ada_norm=9)
+        >>> prior = DiffusionGenerator.from_components(denoiser, target_shape=(4, 4, 4), num_classes=9)
+        >>> model = RegenerationModel.from_components(extractor=direct, prior=prior)
+        >>> model.generate(class_labels=torch.tensor([[3]]), num_inference_steps=2).values.shape
+        torch.Size([1, 4, 4, 4])
+    """
+
+    config_class = RegenerationConfig
+    supports_gradient_checkpointing = True
+
+    def __init__(
+        self,
+        config: RegenerationConfig,
+        extractor: PreTrainedExtractor | None = None,
+        prior: PreTrainedGenerator | None = None,
+        decoder: PreTrainedGenerator | None = None,
+    ):
+        for name in ("extractor_config", "prior_config"):
+            if getattr(config, name) is None:
+                raise ValueError(f"`{name}` is missing: a regenerator needs an extractor and a prior.")
+        super().__init__(config)
+        self.extractor = extractor or AutoModel.from_config(config.extractor_config)
+        self.prior = prior or AutoModel.from_config(config.prior_config)
+        # not `decoder`: accelerate finds devices by substrings of names, and priors have decoders of their own
+        self.decoder_model = decoder
+        if decoder is None and config.decoder_config is not None:
+            self.decoder_model = AutoModel.from_config(config.decoder_config)
+        self.post_init()
+
+    @classmethod
+    def from_components(
+        cls,
+        extractor: PreTrainedExtractor | str,
+        prior: PreTrainedGenerator | str,
+        decoder: PreTrainedGenerator | str | None = None,
+        **settings,
+    ) -> "RegenerationModel":
+        """Puts a regenerator together from live parts, or from Hub names or folders of saved ones.
+
+        Raises:
+            ValueError: if the parts do not fit together.
+        """
+        parts = {"extractor": extractor, "prior": prior, "decoder": decoder}
+        parts = {k: AutoModel.from_pretrained(v) if isinstance(v, str) else v for k, v in parts.items()}
+        for name, contract in (("extractor", PreTrainedExtractor), ("prior", PreTrainedGenerator)):
+            if not isinstance(parts[name], contract):
+                raise TypeError(f"`{name}` must be a {contract.__name__}, got {type(parts[name]).__name__}.")
+        if not isinstance(parts["decoder"], PreTrainedGenerator | None):
+            raise TypeError(f"`decoder` must be a PreTrainedGenerator, got {type(parts['decoder']).__name__}.")
+        # dictionaries, because a config shared with a live part would be changed under it
+        configs = {f"{k}_config": None if v is None else v.config.to_dict() for k, v in parts.items()}
+        return cls(RegenerationConfig(**configs, **settings), **parts)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As transformers' own, but weights that are missing or of another shape are an error, not a warning."""
+        wants_info = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        wrong = {k: sorted(map(str, info[k])) for k in ("missing_keys", "mismatched_keys") if info.get(k)}
+        for problem, names in wrong.items():
+            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            raise ValueError(f"{pretrained_model_name_or_path} has {problem.replace('_keys', '')} weights: {shown}.")
+        return (model, info) if wants_info else model
+
+    @torch.no_grad()
+    def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
+        """Y to Y′."""
+        return self.extractor.encode(target, target_mask)
+
+    @torch.no_grad()
+    def decode(self, representation: Representation, **decoder_kwargs) -> Representation:
+        """Y′ to Y, by the decoder, or by the extractor where there is none; `decoder_kwargs` are the decoder's."""
+        if self.decoder_model is not None:
+            masked = {} if representation.mask is None else {"source_mask": representation.mask}
+            return self.decoder_model.generate(source=representation.values, **masked, **decoder_kwargs)
+        if decoder_kwargs:
+            raise TypeError(f"`decoder_kwargs` must be empty, got {sorted(decoder_kwargs)}: this model has no decoder.")
+        return self.extractor.decode(representation)
+
+    def reconstruct(
+        self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **decoder_kwargs
+    ) -> Representation:
+        """Y to Y′ and back: the best that a perfect prior could do."""
+        return self.decode(self.encode(target, target_mask), **decoder_kwargs)
+
+    def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source) -> LossOutput:
+        """The prior's loss of making `encode(target)` from the source, and the decoder's of making `target` from it.
+
+        The extractor stays as it is: it is learned from Y alone, by its own `forward`.
+        """
+        representation = self.encode(target, target_mask)
+        masked = {} if representation.mask is None else {"target_mask": representation.mask}
+        losses = {"prior": self.prior(target=representation.values, **masked, **source)}
+        if self.decoder_model is not None:
+            given = {"source": representation.values}
+            if representation.mask is not None:
+                given["source_mask"] = representation.mask
+            if target_mask is not None:
+                given["target_mask"] = target_mask
+            losses["decoder"] = self.decoder_model(target=target, **given)
+        terms = {f"{part}_{name}": term for part, out in losses.items() for name, term in (out.terms or {}).items()}
+        return LossOutput(loss=sum(out.loss for out in losses.values()), terms=terms)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        *,
+        return_representation: bool = False,
+        num_return_sequences: int = 1,
+        decoder_kwargs: dict | None = None,
+        **prior_kwargs,
+    ) -> RegenerationOutput:
+        """X to Y by way of Y′.
+
+        Args:
+            return_representation: give Y′ beside Y, as `output.representation`.
+            num_return_sequences: targets for each source; they follow each other in the batch.
+            decoder_kwargs: arguments of the decoder's `generate`.
+            prior_kwargs: the source, and arguments of the prior's `generate`, such as `guidance`. A `generator` is the
+                decoder's, too.
+        """
+        if not isinstance(num_return_sequences, int) or num_return_sequences < 1:
+            raise ValueError(
+                f"`num_return_sequences` must be a whole number of at least 1, got {num_return_sequences!r}."
+            )
+        if num_return_sequences > 1:
+            prior_kwargs = {
+                name: value.repeat_interleave(num_return_sequences, dim=0) if torch.is_tensor(value) else value
+                for name, value in prior_kwargs.items()
+            }
+        representation = self.prior.generate(**prior_kwargs)
+        decoder_kwargs = dict(decoder_kwargs or {})
+        if self.decoder_model is not None and prior_kwargs.get("generator") is not None:
+            decoder_kwargs.setdefault("generator", prior_kwargs["generator"])
+        target = self.decode(representation, **decoder_kwargs)
+        return RegenerationOutput(
+            values=target.values, mask=target.mask, representation=representation if return_representation else None
+        )
