@@ -28,8 +28,50 @@ from .modeling_regeneration import RegenerationModel
 from .outputs import LossOutput, RegenerationOutput, Representation, RepresentationSpec
 from .pipeline_regeneration import RegenerationPipeline
 from .processing_regeneration import RegenerationProcessor
+from .representations import RepresentationCache, extract
+from .stages import plot_losses, train_regenerator
+from .training import StageArguments, StageResult, TrainingInterrupted, train
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AutoencoderExtractor",
+    "AutoencoderExtractorConfig",
+    "AutoregressiveGenerator",
+    "AutoregressiveGeneratorConfig",
+    "DiffusersModule",
+    "DiffusersModuleConfig",
+    "DiffusionGenerator",
+    "DiffusionGeneratorConfig",
+    "DownsampleExtractor",
+    "DownsampleExtractorConfig",
+    "ExtractorConfig",
+    "GeneratorConfig",
+    "IdentityExtractor",
+    "IdentityExtractorConfig",
+    "ImageModality",
+    "LabelModality",
+    "LossOutput",
+    "Modality",
+    "PreTrainedExtractor",
+    "PreTrainedGenerator",
+    "RegenerationConfig",
+    "RegenerationModel",
+    "RegenerationOutput",
+    "RegenerationPipeline",
+    "RegenerationProcessor",
+    "Representation",
+    "RepresentationCache",
+    "RepresentationSpec",
+    "StageArguments",
+    "StageResult",
+    "TextModality",
+    "TrainingInterrupted",
+    "extract",
+    "plot_losses",
+    "train",
+    "train_regenerator",
+]
 
 for _config, _model in (
     (RegenerationConfig, RegenerationModel),

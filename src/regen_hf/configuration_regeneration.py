@@ -10,13 +10,11 @@ from .contracts import GeneratorConfig
 from .outputs import RepresentationSpec
 
 REMOTE_CODE_FILE = "regeneration_remote_code"
-REMOTE_CODE = '''"""Lets transformers load this model with `trust_remote_code=True` where `import regen_hf` was not run before.
-
-The code itself is in the package: `pip install regen_hf`.
-"""
+REMOTE_CODE = """# Lets transformers load this model with `trust_remote_code=True` where regen_hf is not imported.
+# The code itself is in the package: `pip install regen_hf`.
 
 from regen_hf import RegenerationConfig, RegenerationModel, RegenerationProcessor  # noqa: F401
-'''
+"""
 
 
 class RegenerationConfig(GeneratorConfig):

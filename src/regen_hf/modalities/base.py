@@ -30,8 +30,12 @@ class Modality:
         raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> None:
-        """Writes generated examples to look at or listen to, as the file or the folder `path`."""
+        """Writes generated examples to look at or listen to, at `path` with a suffix of the modality's own."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
+
+    def prepare_column(self, dataset, column: str):
+        """The `datasets.Dataset` with `column` as this modality wants to read it."""
+        return dataset
 
     def to_dict(self) -> dict[str, Any]:
         """The settings, as the constructor takes them; JSON only."""

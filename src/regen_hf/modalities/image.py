@@ -1,5 +1,7 @@
 """Images as Y."""
 
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,37 +29,61 @@ class ImageModality(Modality):
         self._processor = VaeImageProcessor(vae_scale_factor=1, resample="lanczos")
 
     def as_target(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
-        """PIL images as `target`, `(batch, 3, size, size)`, `torch.float32` in [-1, 1].
+        """Images as `target`, `(batch, 3, size, size)`, `torch.float32` in [-1, 1].
 
-        Transparent images are laid on white.
+        Args:
+            examples: PIL images, paths, or `{"bytes": ..., "path": ...}` as datasets gives them undecoded. Transparent
+                images are laid on white.
 
         Raises:
-            TypeError: for anything but a PIL image.
+            TypeError: for anything else.
+            ValueError: for a file or for bytes that are no readable image.
         """
-        images = [self._on_white(i, image) for i, image in enumerate(examples)]
+        images = [_opened(i, example) for i, example in enumerate(examples)]
         return {"target": self._processor.preprocess(images, height=self.size, width=self.size)}
-
-    @staticmethod
-    def _on_white(position: int, image):
-        from PIL import Image
-
-        if not isinstance(image, Image.Image):
-            raise TypeError(f"target {position} must be a PIL image, got {type(image).__name__}.")
-        if image.mode == "RGB":
-            return image
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
         """`(batch, 3, height, width)` in [-1, 1] as `{"image": PIL.Image}`; values beyond are clipped."""
         return [{"image": image} for image in self._processor.postprocess(values.float(), output_type="pil")]
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> None:
-        """A sheet of the images with their captions below, as one PNG."""
-        save_sheet([[sample["image"]] for sample in samples], captions, Path(path))
+        """A sheet of the images with their captions below, as `path` + `.png`."""
+        save_sheet([[sample["image"]] for sample in samples], captions, Path(path).with_suffix(".png"))
+
+    def prepare_column(self, dataset, column: str):
+        """Leaves images undecoded until they are needed, so that one that is broken can be named."""
+        from datasets import Image
+
+        if isinstance(dataset.features[column], Image):
+            return dataset.cast_column(column, Image(decode=False))
+        return dataset
 
     def to_dict(self) -> dict[str, Any]:
         return {"size": self.size}
+
+
+def _opened(position: int, example: Any):
+    """A PIL image in RGB, whatever it came as."""
+    from PIL import Image, UnidentifiedImageError
+
+    name = f"target {position}"
+    try:
+        if isinstance(example, dict) and (example.get("bytes") or example.get("path")):
+            name = example.get("path") or name
+            image = Image.open(io.BytesIO(example["bytes"]) if example.get("bytes") else example["path"])
+        elif isinstance(example, str | os.PathLike):
+            name, image = example, Image.open(example)
+        elif isinstance(example, Image.Image):
+            image = example
+        else:
+            raise TypeError(f"{name} must be a PIL image, a path or image bytes, got {type(example).__name__}.")
+        if image.mode == "RGB":
+            image.load()
+            return image
+        image = image.convert("RGBA")
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{name} is no readable image: {error}") from error
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def save_sheet(rows: Sequence[Sequence[Any]], captions: Sequence[str], path: Path, columns: int = 8) -> None:

@@ -1,0 +1,36 @@
+# `make demo` and `make test` are all that a fresh machine needs; both install into .venv, once.
+PYTHON ?= python3
+TASK ?= image_generation
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+
+.PHONY: demo example test lint font clean
+
+demo:
+	$(MAKE) example TASK=image_generation
+
+example: $(VENV)/.installed
+	@test -f examples/$(TASK)/run.py || { echo "no example named $(TASK); there are: $$(ls examples)"; exit 2; }
+	@! test -x examples/$(TASK)/setup.sh || examples/$(TASK)/setup.sh
+	$(RUN) examples/$(TASK)/run.py $(if $(filter 1,$(COMPARE)),--compare) $(ARGS)
+
+test: $(VENV)/.installed
+	@examples/image_generation/setup.sh
+	$(RUN) -m pytest
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+# torch first and pinned: a bare `pip install torch` may bring several gigabytes of GPU libraries
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet $(TORCH)
+	$(RUN) -m pip install --quiet --editable ".[dev]" --constraint constraints.txt
+	@touch $@
+
+clean:
+	rm -rf outputs $(VENV)

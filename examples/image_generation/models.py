@@ -1,0 +1,145 @@
+"""The four ways to the same picture, of equal size: each a regenerator in some ten lines."""
+
+from diffusers import AutoencoderDC, SD3Transformer2DModel, UNet2DModel, VQModel
+from torch.nn import init
+from transformers import BertConfig, GPT2Config
+
+from regen_hf import (
+    AutoencoderExtractor,
+    AutoregressiveGenerator,
+    DiffusionGenerator,
+    DownsampleExtractor,
+    DownsampleExtractorConfig,
+    IdentityExtractor,
+    IdentityExtractorConfig,
+    RegenerationModel,
+)
+
+WIDTH, HEADS = 128, 4
+
+
+def latents(size: int, text) -> RegenerationModel:
+    """Text → latents of an autoencoder → picture; both maps learned."""
+    none = ((),) * 4
+    widths, layers = (32, 32, 64, 128), (0, 2, 2, 2)
+    autoencoder = AutoencoderDC(
+        latent_channels=32,
+        encoder_block_out_channels=widths,
+        decoder_block_out_channels=widths,
+        encoder_layers_per_block=layers,
+        decoder_layers_per_block=layers,
+        encoder_qkv_multiscales=none,
+        decoder_qkv_multiscales=none,
+    )
+    extractor = AutoencoderExtractor.from_components(autoencoder, target_shape=(3, size, size))
+    prior = transformer_prior(extractor.config.representation_shape, text, patch_size=size // 32)
+    return RegenerationModel.from_components(extractor, prior)
+
+
+def codes(size: int, text) -> RegenerationModel:
+    """Text → codes of a vector-quantising autoencoder, one after the other → picture."""
+    autoencoder = VQModel(
+        block_out_channels=(32, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        latent_channels=16,
+        num_vq_embeddings=512,
+        vq_embed_dim=8,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+    )
+    extractor = AutoencoderExtractor.from_components(autoencoder, target_shape=(3, size, size), kind="codes")
+    shape, num_codes = extractor.config.representation_shape, extractor.config.num_codes
+    decoder = GPT2Config(
+        vocab_size=num_codes + 1,
+        n_positions=shape[0] * shape[1],
+        n_embd=192,
+        n_layer=6,
+        n_head=HEADS,
+        add_cross_attention=True,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    prior = AutoregressiveGenerator.from_components(
+        decoder, shape, num_codes, text_encoder(text, 192), generation={"guidance": 2.0, "temperature": 0.8}
+    )
+    return RegenerationModel.from_components(extractor, prior)
+
+
+def lowres(size: int, text) -> RegenerationModel:
+    """Text → a picture of a quarter of the size, made by a rule → the full picture, by a diffusion decoder."""
+    rule = DownsampleExtractor(DownsampleExtractorConfig(target_shape=[3, size, size], factor=4))
+    small = rule.config.representation_spec.shape
+    prior = transformer_prior(small, text, patch_size=small[-1] // 4, prediction="sample")
+    unet = UNet2DModel(
+        sample_size=size,
+        in_channels=6,
+        out_channels=3,
+        block_out_channels=(32, 64, 96),
+        down_block_types=("DownBlock2D",) * 3,
+        up_block_types=("UpBlock2D",) * 3,
+        layers_per_block=1,
+        norm_num_groups=8,
+        add_attention=False,
+    )
+    decoder = DiffusionGenerator.from_components(
+        unet, (3, size, size), source_shape=list(small), source_noise=0.1, condition_dropout=0.0
+    )
+    return RegenerationModel.from_components(rule, prior, decoder)
+
+
+def identity(size: int, text, num_layers: int = 6) -> RegenerationModel:
+    """Text → picture: the direct map, of the same family of transformers."""
+    same = IdentityExtractor(IdentityExtractorConfig(target_shape=[3, size, size]))
+    prior = transformer_prior((3, size, size), text, size // 4, num_layers=num_layers, prediction="sample")
+    return RegenerationModel.from_components(same, prior)
+
+
+def transformer_prior(shape, text, patch_size: int, num_layers: int = 6, **settings) -> DiffusionGenerator:
+    """Flow matching by a transformer that attends to patches and words together (Esser et al., 2024)."""
+    denoiser = SD3Transformer2DModel(
+        sample_size=shape[-1],
+        patch_size=patch_size,
+        in_channels=shape[0],
+        out_channels=shape[0],
+        num_layers=num_layers,
+        attention_head_dim=WIDTH // HEADS,
+        num_attention_heads=HEADS,
+        joint_attention_dim=WIDTH,
+        caption_projection_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        pos_embed_max_size=shape[-1] // patch_size,
+        qk_norm="rms_norm",
+    )
+    start_from_identity(denoiser)
+    generation = {"guidance": 3.0, "num_inference_steps": 20}
+    encoder = text_encoder(text, WIDTH)
+    return DiffusionGenerator.from_components(denoiser, tuple(shape), encoder, generation=generation, **settings)
+
+
+def start_from_identity(denoiser: SD3Transformer2DModel) -> None:
+    """adaLN-zero (Peebles and Xie, 2023): every block starts by passing its input on, and the output at zero."""
+    ends = ("norm1.linear", "norm1_context.linear", "norm_out.linear", "proj_out")
+    for name, layer in denoiser.named_modules():
+        if name.endswith(ends):
+            init.zeros_(layer.weight)
+            init.zeros_(layer.bias)
+
+
+def text_encoder(text, width: int) -> BertConfig:
+    """Word and position embeddings; the generator's own layers read them."""
+    return BertConfig(
+        vocab_size=len(text.tokenizer),
+        hidden_size=width,
+        num_hidden_layers=0,
+        num_attention_heads=HEADS,
+        max_position_embeddings=text.max_length,
+        hidden_dropout_prob=0.0,
+        pad_token_id=text.tokenizer.pad_token_id,
+    )
+
+
+REPRESENTATIONS = {"latents": latents, "codes": codes, "lowres": lowres, "identity": identity}

@@ -1,0 +1,136 @@
+"""Trains a text-to-image regenerator from nothing, generates for names it has never seen, and measures it.
+
+python examples/image_generation/run.py                          # emoji, latents, about 9 minutes on 2 CPU cores
+python examples/image_generation/run.py --representation codes   # another Y′, by one argument
+python examples/image_generation/run.py --dataset FOLDER_OR_HUB_NAME --text-column text --image-column image
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+import torch
+from data import emoji_dataset, mirrored, named_dataset, split
+from evaluate import measure, sample_sheet
+from models import REPRESENTATIONS
+from transformers import pipeline
+from transformers.utils import logging
+
+from regen_hf import ImageModality, RegenerationProcessor, StageArguments, TextModality, plot_losses, train_regenerator
+from regen_hf.files import check_output_folder
+
+# steps of a whole run: learn Y′, learn the prior, learn the decoder
+STEPS = {"latents": (1000, 850, 0), "codes": (700, 900, 0), "lowres": (0, 600, 500), "identity": (0, 1000, 0)}
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--representation", choices=REPRESENTATIONS, default="latents", help="what Y′ is")
+    parser.add_argument("--output", type=Path, default=Path("outputs/image_generation"), help="folder of the results")
+    parser.add_argument("--size", type=int, choices=(32, 64), default=32, help="height and width in pixels")
+    parser.add_argument("--font", type=Path, help="file of the colour emoji font, if it is not the system's")
+    parser.add_argument("--dataset", help="an image-text dataset by Hub name or folder, instead of the emoji")
+    parser.add_argument("--dataset-split", default="train", help="which split of that dataset")
+    parser.add_argument("--text-column", default="text", help="its column of descriptions")
+    parser.add_argument("--image-column", default="image", help="its column of images")
+    parser.add_argument("--on-bad-example", choices=("raise", "skip"), default="raise", help="what to do with one")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps of every stage")
+    parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+def stage_arguments(options: argparse.Namespace, steps: tuple[int, int, int]) -> dict[str, StageArguments | None]:
+    """What each stage is trained with; a stage of no steps is left out."""
+    count = [round(n * options.scale) for n in steps]
+    shared = {"mixed_precision": "bf16", "seed": options.seed}
+    codec = {"batch_size": 64, "learning_rate": 2e-3, "beta2": 0.99, "warmup_steps": 50, "ema_decay": 0.995}
+    prior = {"batch_size": 128, "learning_rate": 4e-3, "optimizer": "muon", "ema_decay": 0.998}
+    recipes = {"extractor": codec, "prior": prior, "decoder": {**codec, "learning_rate": 1e-3}}
+    return {
+        name: StageArguments(max_steps=n, eval_every=max(1, n // 4), **recipe, **shared) if n else None
+        for (name, recipe), n in zip(recipes.items(), count, strict=True)
+    }
+
+
+def train_and_measure(
+    options, folder: Path, dataset, representation: str, steps: tuple[int, int, int], **build
+) -> dict:
+    """One regenerator from nothing; returns its metrics."""
+    trained, held, asked = split(dataset, options.text_column)
+    text = TextModality.from_words(trained[options.text_column])
+    processor = RegenerationProcessor(text, ImageModality(options.size))
+    torch.manual_seed(options.seed)
+    model = REPRESENTATIONS[representation](options.size, text, **build)
+    if sum(steps[::2]):
+        model.extractor.to(memory_format=torch.channels_last)
+    held_texts = held[options.text_column]
+    results = train_regenerator(
+        model,
+        processor,
+        trained,
+        folder,
+        source_column=options.text_column,
+        target_column=options.image_column,
+        unpaired=mirrored(trained, options.image_column),
+        samples=[held_texts[k] for k in asked[:: max(1, len(asked) // 16)][:16]],
+        on_bad_example=options.on_bad_example,
+        **stage_arguments(options, steps),
+    )
+    plot_losses(results, folder / "curves.png")
+    started = time.perf_counter()
+    pipe = pipeline("regeneration", model=str(folder / "model"))
+    metrics = measure(pipe, held, asked, options.text_column, options.image_column)
+    sample_sheet(pipe, held, asked, options.text_column, options.image_column, folder / "samples.png")
+    seconds = {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
+    parameters = {f"parameters_{result.name}": result.parameters for result in results}
+    return {**metrics, **seconds, "seconds_evaluation": round(time.perf_counter() - started, 1), **parameters}
+
+
+def compare(options: argparse.Namespace, dataset, metrics: dict) -> dict:
+    """The direct map from text to pixels: the same family, as many parameters, trained for as long."""
+    trained, _, _ = split(dataset, options.text_column)
+    text = TextModality.from_words(trained[options.text_column])
+    sizes = {n: REPRESENTATIONS["identity"](options.size, text, num_layers=n).num_parameters() for n in range(1, 16)}
+    layers = min(sizes, key=lambda n: abs(sizes[n] - metrics["parameters"]))
+    budget = sum(metrics.get(f"seconds_{stage}", 0) for stage in ("extractor", "prior", "decoder"))
+    folder = options.output / "direct"
+    timed = train_and_measure(options, folder, dataset, "identity", (0, 40, 0), num_layers=layers)
+    steps = round(40 * budget / timed["seconds_prior"] / options.scale)
+    direct = train_and_measure(options, folder, dataset, "identity", (0, steps, 0), num_layers=layers)
+    return {f"direct_{name}": value for name, value in direct.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = parse_arguments(argv)
+    started = time.perf_counter()
+    logging.disable_progress_bar()
+    check_output_folder(options.output)
+    if options.dataset:
+        dataset = named_dataset(options.dataset, options.dataset_split)
+    else:
+        dataset = emoji_dataset(options.size, options.font)
+    steps = STEPS[options.representation]
+    metrics = train_and_measure(options, options.output, dataset, options.representation, steps)
+    metrics["seconds_total"] = round(time.perf_counter() - started, 1)
+    metrics["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    metrics["cpu_cores"] = os.cpu_count()
+    if options.compare:
+        metrics |= compare(options, dataset, metrics)
+    path = options.output / "metrics.json"
+    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(metrics, indent=2))
+    print(f"look at {options.output / 'samples.png'} and {options.output / 'curves.png'}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt as interrupt:
+        sys.exit(f"\n{interrupt or 'stopped'}")
+    except (ValueError, OSError, TypeError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,203 @@
+"""A whole regenerator trained from data: learn Y′, extract it, learn the prior, learn the decoder."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from .files import atomic_folder, check_output_folder
+from .modalities import Modality
+from .modeling_regeneration import RegenerationModel
+from .pipeline_regeneration import RegenerationPipeline
+from .processing_regeneration import RegenerationProcessor
+from .representations import extract
+from .training import Batches, StageArguments, StageResult, TrainingInterrupted, train
+
+
+def train_regenerator(
+    model: RegenerationModel,
+    processor: RegenerationProcessor,
+    dataset,
+    output_folder: str | os.PathLike,
+    *,
+    source_column: str,
+    target_column: str,
+    extractor: StageArguments | None = None,
+    prior: StageArguments | None = None,
+    decoder: StageArguments | None = None,
+    unpaired=None,
+    samples: Sequence[Any] = (),
+    on_bad_example: str = "raise",
+) -> list[StageResult]:
+    """Trains the stages that have arguments, in their order, and keeps what they give.
+
+    `output_folder` then holds `model/` (what `pipeline("regeneration")` reads), `representations/` (the extracted
+    Y′), `samples/` (what was generated at each evaluation) and `training_summary.json`.
+
+    Args:
+        model: trained in place.
+        dataset: a `datasets.Dataset` of pairs.
+        source_column, target_column: where X and Y are in it.
+        extractor: learn Y′ from Y alone.
+        prior: learn X→Y′.
+        decoder: learn Y′→Y from Y alone.
+        unpaired: a dataset of further Y, in `target_column`, for the stages that need no X.
+        samples: some X to generate for at each evaluation.
+        on_bad_example: `"raise"`, or `"skip"` to leave out examples that cannot be read and say how many.
+
+    Raises:
+        ValueError: for a column that is missing or an example that cannot be read, before anything is trained.
+        OSError: if `output_folder` cannot be written to, before anything is trained.
+        TrainingInterrupted: on Ctrl-C, after saving.
+    """
+    if on_bad_example not in ("raise", "skip"):
+        raise ValueError(f"`on_bad_example` must be 'raise' or 'skip', got {on_bad_example!r}.")
+    weight_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
+    folder = check_output_folder(output_folder, needed_bytes=3 * weight_bytes)
+    read_x = (source_column, processor.source, processor.source.as_source)
+    read_y = (target_column, processor.target, processor.target.as_target)
+    dataset = readable_examples(dataset, [read_x, read_y], on_bad_example)
+    targets = dataset.select_columns([target_column])
+    if unpaired is not None:
+        from datasets import concatenate_datasets
+
+        unpaired = readable_examples(unpaired, [read_y], on_bad_example).select_columns([target_column])
+        targets = concatenate_datasets([targets, unpaired.cast(targets.features)])
+    run = _Run(model, processor, folder, samples)
+    try:
+        if extractor is not None:
+            run.stage("extractor", model.extractor, run.targets(targets, target_column), extractor)
+        if prior is not None:
+            cache = run.extract(dataset, target_column)
+            model.prior.fit_statistics(cache.batches())
+
+            def pairs(rows: list[int]) -> dict[str, torch.Tensor]:
+                return {**processor(source=dataset[rows][source_column]), "target": cache[rows]}
+
+            run.stage("prior", model.prior, Batches(len(dataset), pairs), prior)
+        if decoder is not None:
+            all_targets, sources = run.targets(targets, target_column), run.extract(targets, target_column)
+            model.decoder_model.fit_statistics(_targets_only(all_targets), sources.batches())
+
+            def back(rows: list[int]) -> dict[str, torch.Tensor]:
+                return {**all_targets.read(rows), "source": sources[rows]}
+
+            run.stage("decoder", model.decoder_model, Batches(len(targets), back), decoder)
+    except KeyboardInterrupt as interrupt:
+        run.save()
+        raise TrainingInterrupted(
+            f"training was interrupted; the model so far is in {folder / 'model'}."
+        ) from interrupt
+    run.save()
+    return run.results
+
+
+def readable_examples(
+    dataset, reads: Sequence[tuple[str, Modality, Callable[[list[Any]], Any]]], on_bad_example: str = "raise"
+):
+    """The dataset, made ready for its modalities, without the examples that cannot be read.
+
+    Args:
+        reads: for each column its name, its modality, and the method of the modality that will read it.
+        on_bad_example: `"raise"` a `ValueError` that names the first bad example, or `"skip"` and count them.
+    """
+    for column, modality, _ in reads:
+        if column not in dataset.column_names:
+            raise ValueError(
+                f"the dataset has no column {column!r}; its columns are {', '.join(dataset.column_names)}."
+            )
+        dataset = modality.prepare_column(dataset, column)
+    good, problems = [], []
+    for i in tqdm(range(len(dataset)), desc="check examples", unit="example", leave=False):
+        example = dataset[i]
+        try:
+            for column, _, read in reads:
+                read([example[column]])
+        except (TypeError, ValueError) as error:
+            problems.append(f"example {i}, column {column!r}: {error}")
+            if on_bad_example == "raise":
+                raise ValueError(problems[0]) from error
+        else:
+            good.append(i)
+    if not good:
+        raise ValueError(f"the dataset has no example that can be read; {'; '.join(problems[:1]) or 'it is empty'}")
+    if problems:
+        print(f"left out {len(problems)} of {len(dataset)} examples that cannot be read; the first is {problems[0]}")
+    return dataset.select(good) if problems else dataset
+
+
+@dataclasses.dataclass
+class _Run:
+    """What the stages of one run share."""
+
+    model: RegenerationModel
+    processor: RegenerationProcessor
+    folder: Path
+    samples: Sequence[Any]
+    results: list[StageResult] = dataclasses.field(default_factory=list)
+
+    def targets(self, dataset, column: str) -> Batches:
+        return Batches(len(dataset), lambda rows: self.processor(target=dataset[rows][column]))
+
+    def extract(self, dataset, column: str):
+        return extract(self.model.extractor, self.processor.target, dataset, column, self.folder / "representations")
+
+    def stage(self, name: str, module, data: Batches, arguments: StageArguments) -> None:
+        def evaluate(step: int) -> None:
+            path = self.folder / "samples" / f"{name}-{step:06d}"
+            if name == "extractor":
+                self._save_reconstructions(data, path)
+            else:
+                self._save_samples(path)
+            self.save()
+
+        self.results.append(train(module, data, arguments, name, evaluate))
+
+    def _save_reconstructions(self, data: Batches, path: Path) -> None:
+        if not self.samples or not self.model.config.extractor_config.can_decode:
+            return
+        rows = list(range(min(len(self.samples), data.length)))
+        target = data.read(rows)["target"].to(self.model.device)
+        back = self.model.extractor.decode(self.model.encode(target)).values.detach().cpu()
+        found = self.processor.target.from_target(back)
+        self.processor.target.save_samples(found, [f"reconstruction {i}" for i in rows], path)
+
+    def _save_samples(self, path: Path) -> None:
+        if not self.samples:
+            return
+        pipeline = RegenerationPipeline(model=self.model, processor=self.processor, device=self.model.device)
+        generator = torch.Generator().manual_seed(0)
+        found = pipeline(list(self.samples), batch_size=len(self.samples), generator=generator)
+        self.processor.target.save_samples(found, list(map(str, self.samples)), path)
+
+    def save(self) -> None:
+        with atomic_folder(self.folder / "model") as new:
+            self.model.save_pretrained(new)
+            self.processor.save_pretrained(new)
+        summary = [dataclasses.asdict(result) for result in self.results]
+        path = self.folder / "training_summary.json"
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(summary, indent=2), encoding="utf-8")
+        os.replace(scratch, path)
+
+
+def _targets_only(data: Batches, batch_size: int = 256) -> Iterator[torch.Tensor]:
+    for start in range(0, data.length, batch_size):
+        yield data.read(list(range(start, min(start + batch_size, data.length))))["target"]
+
+
+def plot_losses(results: Sequence[StageResult], path: str | os.PathLike) -> None:
+    """Draws the losses of each stage, as a PNG; needs matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * len(results), 3.5), layout="constrained")
+    for axes, result in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
+        axes.plot(*zip(*result.losses, strict=True), linewidth=1)
+        axes.set(title=f"{result.name}, {result.seconds:.0f} s", xlabel="step", ylabel="loss", yscale="log")
+        axes.grid(alpha=0.3, which="both")
+    figure.savefig(path, dpi=120)
