@@ -20,7 +20,15 @@ from models import REPRESENTATIONS
 from transformers import pipeline
 from transformers.utils import logging
 
-from regen_hf import ImageModality, RegenerationProcessor, StageArguments, TextModality, plot_losses, train_regenerator
+from regen_hf import (
+    ImageModality,
+    RegenerationProcessor,
+    StageArguments,
+    TextModality,
+    plot_losses,
+    train_regenerator,
+    write_model_card,
+)
 from regen_hf.files import check_output_folder
 
 # steps of a whole run: learn Y′, learn the prior, learn the decoder
@@ -88,7 +96,19 @@ def train_and_measure(
     sample_sheet(pipe, held, asked, options.text_column, options.image_column, folder / "samples.png")
     seconds = {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
     parameters = {f"parameters_{result.name}": result.parameters for result in results}
-    return {**metrics, **seconds, "seconds_evaluation": round(time.perf_counter() - started, 1), **parameters}
+    metrics |= {**seconds, "seconds_evaluation": round(time.perf_counter() - started, 1), **parameters}
+    write_model_card(
+        folder / "model",
+        model,
+        results,
+        metrics,
+        title=f"Text to image by way of {representation}",
+        description=f"Trained from nothing on {options.dataset or 'the emoji of a colour font and their names'}, "
+        f"{len(trained):,} pairs of {options.size} × {options.size} pixels. One name in ten was held out.",
+        example=held_texts[asked[0]],
+        pipeline_tag="text-to-image",
+    )
+    return metrics
 
 
 def compare(options: argparse.Namespace, dataset, metrics: dict) -> dict:

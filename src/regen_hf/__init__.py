@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_regeneration import RegenerationConfig
-from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator
+from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator, RuleExtractor
 from .diffusers_module import DiffusersModule, DiffusersModuleConfig
 from .extractors import (
     AutoencoderExtractor,
@@ -24,6 +24,7 @@ from .generators import (
     DiffusionGeneratorConfig,
 )
 from .modalities import ImageModality, LabelModality, Modality, TextModality
+from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
 from .outputs import LossOutput, RegenerationOutput, Representation, RepresentationSpec
 from .pipeline_regeneration import RegenerationPipeline
@@ -63,6 +64,7 @@ __all__ = [
     "Representation",
     "RepresentationCache",
     "RepresentationSpec",
+    "RuleExtractor",
     "StageArguments",
     "StageResult",
     "TextModality",
@@ -71,6 +73,7 @@ __all__ = [
     "plot_losses",
     "train",
     "train_regenerator",
+    "write_model_card",
 ]
 
 for _config, _model in (

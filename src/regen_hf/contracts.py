@@ -20,6 +20,21 @@ class _LocalClass:
         return None
 
 
+class _StrictLoading:
+    """Weights that are missing from a checkpoint, or of another shape, are an error and not a warning."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As transformers' own; raises `ValueError` where the checkpoint lacks weights."""
+        wants_info = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        wrong = {k: sorted(map(str, info[k])) for k in ("missing_keys", "mismatched_keys") if info.get(k)}
+        for problem, names in wrong.items():
+            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            raise ValueError(f"{pretrained_model_name_or_path} has {problem.replace('_keys', '')} weights: {shown}.")
+        return (model, info) if wants_info else model
+
+
 class ExtractorConfig(_LocalClass, PreTrainedConfig):
     """Says what Y′ is, before any weight is loaded."""
 
@@ -39,11 +54,11 @@ class ExtractorConfig(_LocalClass, PreTrainedConfig):
         return False
 
 
-class PreTrainedExtractor(_LocalClass, PreTrainedModel):
-    """Makes the abstraction Y′ of a target Y. A handcrafted rule is an extractor without weights.
+class PreTrainedExtractor(_LocalClass, _StrictLoading, PreTrainedModel):
+    """Makes the abstraction Y′ of a target Y.
 
     A subclass defines `encode`; `decode` where there is a way back; and `forward`, a self-supervised loss on targets
-    alone, where the extractor can be learned.
+    alone. A rule is a [`RuleExtractor`].
     """
 
     config: ExtractorConfig
@@ -62,12 +77,36 @@ class PreTrainedExtractor(_LocalClass, PreTrainedModel):
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
         """The loss of learning Y′ from Y alone."""
-        raise NotImplementedError(f"{type(self).__name__} has nothing to learn.")
+        raise NotImplementedError
 
     @property
     def is_trainable(self) -> bool:
-        """Whether there is anything to learn: a rule has no parameters."""
-        return next(self.parameters(), None) is not None
+        """Whether there is anything to learn."""
+        return True
+
+
+class RuleExtractor(PreTrainedExtractor):
+    """An extractor without weights: a handcrafted rule, named in the config and saved with the model."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, config: ExtractorConfig | None = None, **kwargs):
+        """From the config alone, since there are no weights; the rule works in whatever dtype it is given."""
+        return cls(config or cls.config_class.from_pretrained(pretrained_model_name_or_path))
+
+    def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
+        raise NotImplementedError(f"{type(self).__name__} is a rule and has nothing to learn.")
+
+    @property
+    def is_trainable(self) -> bool:
+        return False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
 
 
 class GeneratorConfig(_LocalClass, PreTrainedConfig):
@@ -90,7 +129,7 @@ class GeneratorConfig(_LocalClass, PreTrainedConfig):
         return None
 
 
-class PreTrainedGenerator(_LocalClass, PreTrainedModel):
+class PreTrainedGenerator(_LocalClass, _StrictLoading, PreTrainedModel):
     """Makes a target from a source: the prior X→Y′, the decoder Y′→Y, or a whole regenerator X→Y.
 
     The source comes as keyword arguments with the names that transformers gives them: `input_ids` and

@@ -80,23 +80,18 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
 
         Only safetensors are read. `kwargs` go to the class's `from_pretrained` (`subfolder`, `revision`, ...).
         """
-        from diffusers import ModelMixin
+        from diffusers import AutoModel, ModelMixin
 
-        places = {k: v for k, v in kwargs.items() if k in ("subfolder", "revision", "token", "cache_dir")}
-        class_name = ModelMixin.load_config(name_or_path, **places).get("_class_name")
-        if class_name is None:
-            raise ValueError(f"`{name_or_path}` is no diffusers model: its config.json names no `_class_name`.")
-        module_class = diffusers_class(class_name, "ModelMixin")
-        return cls.wrap(module_class.from_pretrained(name_or_path, use_safetensors=True, **kwargs))
+        module = AutoModel.from_pretrained(name_or_path, use_safetensors=True, **kwargs)
+        if not isinstance(module, ModelMixin):
+            raise ValueError(f"`{name_or_path}` is no diffusers model, but a {type(module).__name__}.")
+        return cls.wrap(module)
 
     def forward(self, *args, **kwargs):
         return self.net(*args, **kwargs)
 
     def _build(self) -> torch.nn.Module:
         return diffusers_class(self.config.class_name, "ModelMixin").from_config(self.config.module_config or {})
-
-    def _set_gradient_checkpointing(self, enable: bool = True, gradient_checkpointing_func=None) -> None:
-        self.net.enable_gradient_checkpointing() if enable else self.net.disable_gradient_checkpointing()
 
     def _initialize_weights(self, module: torch.nn.Module, is_custom_code: bool = False) -> None:
         """diffusers initialised the weights when it built them; only what loading left empty is filled in."""

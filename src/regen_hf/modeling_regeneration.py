@@ -70,17 +70,6 @@ class RegenerationModel(PreTrainedGenerator):
         configs = {f"{k}_config": None if v is None else v.config.to_dict() for k, v in parts.items()}
         return cls(RegenerationConfig(**configs, **settings), **parts)
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As transformers' own, but weights that are missing or of another shape are an error, not a warning."""
-        wants_info = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        wrong = {k: sorted(map(str, info[k])) for k in ("missing_keys", "mismatched_keys") if info.get(k)}
-        for problem, names in wrong.items():
-            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            raise ValueError(f"{pretrained_model_name_or_path} has {problem.replace('_keys', '')} weights: {shown}.")
-        return (model, info) if wants_info else model
-
     @torch.no_grad()
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
         """Y to Y′."""

@@ -72,8 +72,9 @@ class RegenerationProcessor(_LocalClass, ProcessorMixin):
 
         described = dict(settings.get(part) or {})
         kind = described.pop("modality", None)
-        modality = getattr(modalities, kind, None) if kind in modalities.__all__ else None
-        if modality is None:
-            known = ", ".join(m for m in modalities.__all__ if m != "Modality")
-            raise ValueError(f"`{part}` in {PROCESSOR_NAME} of {name} must name one of {known}, got {kind!r}.")
-        return modality.load(name, described, **places)
+        known = [name for name in modalities.__all__ if name != "Modality"]
+        if kind not in known:
+            raise ValueError(
+                f"`{part}` in {PROCESSOR_NAME} of {name} must name one of {', '.join(known)}, got {kind!r}."
+            )
+        return getattr(modalities, kind).load(name, described, **places)

@@ -16,6 +16,7 @@ from .modalities import Modality
 
 DATA, DESCRIPTION = "representations.arrow", "representations.json"
 
+
 class RepresentationCache(torch.utils.data.Dataset):
     """The Y′ of every example of a dataset, in its order, memory-mapped from disk.
 

@@ -57,6 +57,10 @@ def train_regenerator(
     """
     if on_bad_example not in ("raise", "skip"):
         raise ValueError(f"`on_bad_example` must be 'raise' or 'skip', got {on_bad_example!r}.")
+    if extractor is not None and not model.extractor.is_trainable:
+        raise ValueError(f"`extractor` asks to train {type(model.extractor).__name__}, which is a rule.")
+    if decoder is not None and model.decoder_model is None:
+        raise ValueError("`decoder` asks to train a decoder, but the model has none.")
     weight_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     folder = check_output_folder(output_folder, needed_bytes=3 * weight_bytes)
     read_x = (source_column, processor.source, processor.source.as_source)

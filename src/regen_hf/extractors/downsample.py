@@ -2,7 +2,7 @@
 
 import torch
 
-from ..contracts import ExtractorConfig, PreTrainedExtractor
+from ..contracts import ExtractorConfig, RuleExtractor
 from ..outputs import Representation, RepresentationSpec
 
 
@@ -35,7 +35,7 @@ class DownsampleExtractorConfig(ExtractorConfig):
         return RepresentationSpec((channels, *(size // self.factor for size in grid)))
 
 
-class DownsampleExtractor(PreTrainedExtractor):
+class DownsampleExtractor(RuleExtractor):
     """Averages blocks of `factor` values along each dimension: a low-resolution image, clip or spectrogram.
 
     Example:

@@ -2,7 +2,7 @@
 
 import torch
 
-from ..contracts import ExtractorConfig, PreTrainedExtractor
+from ..contracts import ExtractorConfig, RuleExtractor
 from ..outputs import Representation, RepresentationSpec
 
 
@@ -31,7 +31,7 @@ class IdentityExtractorConfig(ExtractorConfig):
         return True
 
 
-class IdentityExtractor(PreTrainedExtractor):
+class IdentityExtractor(RuleExtractor):
     """Leaves Y as it is, so that the prior learns the direct map: the baseline of every comparison.
 
     Example:

@@ -135,11 +135,6 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
                 f"{name} has {positions} positions, but target_shape {tuple(self.config.target_shape)} needs {length}."
             )
 
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, SourceEncoder):
-            module.init_weights()
-
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         return self.source_encoder
 

@@ -82,8 +82,10 @@ class Condition:
         return Condition(function(self.hidden), function(self.mask), function(self.pooled))
 
 
-class SourceEncoder(nn.Module):
+class SourceEncoder(PreTrainedModel):
     """Turns text or a class into hidden states, and stands in a learned null source where there is nothing to read.
+
+    A `PreTrainedModel`, because transformers loses the tied weights of a model that is the child of anything else.
 
     Args:
         config: the generator's.
@@ -91,8 +93,12 @@ class SourceEncoder(nn.Module):
         encoder: a live text encoder instead of a new one.
     """
 
+    config_class = ConditionalGeneratorConfig
+    base_model_prefix = ""
+    _supports_sdpa = True
+
     def __init__(self, config: ConditionalGeneratorConfig, width: int, encoder: PreTrainedModel | None = None):
-        super().__init__()
+        super().__init__(config)
         self.encoder = self.class_embedding = None
         if config.source_encoder_config is not None:
             self.encoder = encoder or load_source_encoder(config.source_encoder_config)
@@ -101,10 +107,12 @@ class SourceEncoder(nn.Module):
         elif config.num_classes is not None:
             self.class_embedding = nn.Embedding(config.num_classes, width)
         self.null = nn.Parameter(torch.zeros(width))
+        self.post_init()
 
-    def init_weights(self) -> None:
-        """Sets what transformers' own initialisation does not know of."""
-        init.normal_(self.null, std=0.02)
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init.normal_(self.null, std=0.02)
 
     def forward(
         self,

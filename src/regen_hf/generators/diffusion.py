@@ -134,7 +134,32 @@ class DiffusionGenerator(PreTrainedGenerator):
             scheduler={**scheduler.config, "_class_name": type(scheduler).__name__},
             **settings,
         )
-        return cls(config, denoiser=shell, source_encoder=encoder)
+        generator = cls(config, denoiser=shell, source_encoder=encoder)
+        generator._probe()
+        return generator
+
+    @torch.no_grad()
+    def _probe(self) -> None:
+        """Runs the backbone once on zeros; raises `ValueError` where it cannot take what it will be given."""
+        device, training = self.device, self.training
+        noisy = torch.zeros(1, *self.config.target_shape, device=device)
+        null = self.source_encoder.null.expand(1, 1, -1)
+        condition = Condition(null, torch.ones(1, 1, dtype=torch.long, device=device), null[:, 0])
+        stacked = (
+            None if self.config.source_shape is None else noisy[:, :1].expand(-1, self.config.source_shape[0], -1, -1)
+        )
+        hidden, timestep = torch.zeros(1, dtype=torch.bool, device=device), torch.ones(1, device=device)
+        self.eval()
+        try:
+            output = self._denoise(noisy, timestep, condition, stacked, None, hidden)
+        except Exception as error:
+            name = type(self.denoiser.net).__name__
+            raise ValueError(f"{name} cannot take what DiffusionGenerator gives it: {error}") from error
+        finally:
+            self.train(training)
+        if output.shape != noisy.shape:
+            shapes = f"{tuple(output.shape[1:])} and not {tuple(noisy.shape[1:])}"
+            raise ValueError(f"{type(self.denoiser.net).__name__} gives {shapes}, which is the target_shape.")
 
     def make_scheduler(self):
         """A new diffusers scheduler, as the config describes it, for values of unit variance."""
@@ -179,7 +204,7 @@ class DiffusionGenerator(PreTrainedGenerator):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, SourceEncoder | ChannelStatistics):
+        if isinstance(module, ChannelStatistics):
             module.init_weights()
 
     def fit_statistics(self, targets, sources=None) -> None:

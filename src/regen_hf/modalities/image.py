@@ -72,7 +72,8 @@ def _opened(position: int, example: Any):
             name = example.get("path") or name
             image = Image.open(io.BytesIO(example["bytes"]) if example.get("bytes") else example["path"])
         elif isinstance(example, str | os.PathLike):
-            name, image = example, Image.open(example)
+            name = example
+            image = Image.open(example)
         elif isinstance(example, Image.Image):
             image = example
         else:

@@ -1,0 +1,227 @@
+import pytest
+import tiny
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from generators.conformance import GeneratorConformance
+
+from regen_hf import DiffusionGenerator
+from regen_hf.generators.noising import Diffusion, FlowMatching
+
+SHAPE = (4, 4, 4)
+SCHEDULERS = ("DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler")
+
+
+class DiffusionConformance(GeneratorConformance):
+    quick = {"num_inference_steps": 3, "generator": None}
+
+    def source(self):
+        return dict(tiny.processor()(source=tiny.NAMES[:4]))
+
+    def generate(self, generator, rows=slice(None), /, **arguments):
+        return super().generate(generator, rows, **{"generator": self._seeded(7), **arguments})
+
+
+class TestSD3WithBert(DiffusionConformance):
+    def make(self, **settings):
+        return tiny.diffusion_prior(SHAPE, **settings)
+
+
+class TestPixArtWithT5(DiffusionConformance):
+    def make(self, **settings):
+        return DiffusionGenerator.from_components(tiny.pixart(SHAPE), SHAPE, tiny.t5(), **settings)
+
+
+class TestSanaWithClip(DiffusionConformance):
+    def make(self, **settings):
+        return DiffusionGenerator.from_components(tiny.sana(SHAPE), SHAPE, tiny.clip(), **settings)
+
+
+class TestUNetWithClasses(DiffusionConformance):
+    def make(self, **settings):
+        return DiffusionGenerator.from_components(tiny.unet(SHAPE), SHAPE, num_classes=5, **settings)
+
+    def source(self):
+        return {"class_labels": torch.tensor([[0], [1], [2], [4]])}
+
+
+class TestDiTWithItsOwnClasses(TestUNetWithClasses):
+    def make(self, **settings):
+        return DiffusionGenerator.from_components(tiny.dit(SHAPE), SHAPE, num_classes=5, **settings)
+
+    def test_training_step_reaches_source_and_backbone(self, generator):
+        generator(target=self.target(generator), **self.source()).loss.backward()
+        assert next(generator.denoiser.parameters()).grad is not None
+
+
+class TestDecoderOfALowResolutionImage(DiffusionConformance):
+    def make(self, **settings):
+        return DiffusionGenerator.from_components(
+            tiny.unet(tiny.IMAGE, channels=6), tiny.IMAGE, source_shape=[3, 4, 4], **settings
+        )
+
+    def source(self):
+        return {"source": torch.randn(4, 3, 4, 4, generator=self._seeded(5))}
+
+    def target(self, generator):
+        return torch.nn.functional.interpolate(self.source()["source"], scale_factor=4)
+
+
+class TestDiffusionByNoise(DiffusionConformance):
+    def make(self, **settings):
+        return tiny.diffusion_prior(SHAPE, scheduler="DDPMScheduler", prediction="noise", **settings)
+
+
+@pytest.mark.parametrize("prediction", ["velocity", "noise", "sample"])
+@pytest.mark.parametrize("scheduler", ["FlowMatchEulerDiscreteScheduler", *SCHEDULERS])
+def test_a_perfect_backbone_is_led_back_to_the_sample(scheduler, prediction, monkeypatch):
+    """With the true answer in the place of the backbone, every scheduler must arrive at the sample."""
+    generator = tiny.diffusion_prior(SHAPE, scheduler=scheduler, prediction=prediction).eval()
+    sample = torch.randn(1, *SHAPE)
+
+    def truth(noisy, timestep, *_):
+        process, t = made["process"], timestep[0]
+        if isinstance(process, FlowMatching):
+            level = (t / process.num_timesteps).clamp(min=1e-4)
+            noise = (noisy - (1 - level) * sample) / level
+            return {"velocity": noise - sample, "noise": noise, "sample": sample}[prediction]
+        a = process.forward_process.alphas_cumprod[t.long()]
+        noise = (noisy - a.sqrt() * sample) / (1 - a).sqrt()
+        velocity = a.sqrt() * noise - (1 - a).sqrt() * sample
+        return {"velocity": velocity, "noise": noise, "sample": sample}[prediction]
+
+    made = {}
+    kind = FlowMatching if scheduler.startswith("Flow") else Diffusion
+
+    def remember(scheduler, prediction):
+        made["process"] = kind(scheduler, prediction)
+        return made["process"]
+
+    monkeypatch.setattr("regen_hf.generators.diffusion.noising_process", remember)
+    monkeypatch.setattr(generator, "_denoise", truth)
+    source = dict(tiny.processor()(source=["red heart"]))
+    found = generator.generate(**source, num_inference_steps=50, generator=torch.Generator().manual_seed(0)).values
+    torch.testing.assert_close(found, sample, atol=0.08, rtol=0)
+
+
+@pytest.mark.parametrize("prediction", ["velocity", "noise", "sample"])
+def test_the_loss_of_a_perfect_prediction_is_zero(prediction):
+    for scheduler in ("FlowMatchEulerDiscreteScheduler", "DDPMScheduler"):
+        generator = tiny.diffusion_prior(SHAPE, scheduler=scheduler, prediction=prediction)
+        kind = FlowMatching if scheduler.startswith("Flow") else Diffusion
+        process = kind(generator.make_scheduler(), prediction)
+        sample, noise, level = torch.randn(2, *SHAPE), torch.randn(2, *SHAPE), torch.tensor([0.3, 0.8])
+        noisy, timestep = process.add_noise(sample, noise, level)
+        if scheduler == "DDPMScheduler" and prediction == "velocity":
+            perfect = process.forward_process.get_velocity(sample, noise, timestep)
+        else:
+            perfect = {"velocity": noise - sample, "noise": noise, "sample": sample}[prediction]
+        predicted, wanted = process.compare(perfect, sample, noise, noisy, timestep)
+        torch.testing.assert_close(predicted, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_statistics_are_fitted_undone_and_stored(tmp_path):
+    generator = tiny.diffusion_prior(SHAPE)
+    targets = torch.randn(64, *SHAPE) * 5 + 3
+    generator.fit_statistics(iter(targets.split(16)))
+    normal = generator.statistics.normalize(targets)
+    torch.testing.assert_close(normal.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normal.std((0, 2, 3), correction=0), torch.ones(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(generator.statistics.denormalize(normal), targets)
+    generator.save_pretrained(tmp_path)
+    reloaded = DiffusionGenerator.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert reloaded.dtype == torch.bfloat16
+    assert torch.equal(reloaded.statistics.mean, generator.statistics.mean)  # still float32
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        generator.fit_statistics([torch.full((1, *SHAPE), float("nan"))])
+
+
+def test_guidance_moves_the_result_and_one_is_none():
+    generator = tiny.diffusion_prior(SHAPE).eval()
+    source = dict(tiny.processor()(source=["red heart"]))
+
+    def at(guidance):
+        seeded = torch.Generator().manual_seed(0)
+        return generator.generate(**source, guidance=guidance, num_inference_steps=2, generator=seeded).values
+
+    assert not torch.equal(at(1.0), at(4.0))
+    torch.testing.assert_close(at(1.0), at(1.0 + 1e-6), atol=1e-4, rtol=1e-4)
+
+
+def test_source_noise_disturbs_training_only():
+    source = torch.randn(2, 3, 4, 4)
+    losses = []
+    for noise in (0.0, 3.0):
+        torch.manual_seed(0)
+        decoder = tiny.diffusion_decoder(source_noise=noise)
+        torch.manual_seed(1)
+        losses.append(decoder(target=torch.zeros(2, *tiny.IMAGE), source=source).loss.item())
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize(("sampling", "mean"), [("uniform", 0.289), ("logit_normal", 0.208)])
+def test_timestep_sampling_decides_how_noisy_training_is(sampling, mean):
+    from regen_hf.generators.noising import draw_levels
+
+    levels = draw_levels(sampling, 20000, torch.device("cpu"))
+    assert levels.std().item() == pytest.approx(mean, abs=0.01)
+
+
+def test_padding_does_not_count():
+    generator = tiny.diffusion_prior(SHAPE).eval()
+    source = dict(tiny.processor()(source=["red heart"]))
+    target = torch.randn(1, *SHAPE)
+    mask = torch.ones(1, 4, 4, dtype=torch.bool)
+    mask[:, 2:] = False
+
+    def loss(mask):
+        torch.manual_seed(3)
+        return generator(target=target, target_mask=mask, **source).loss.item()
+
+    assert loss(torch.ones_like(mask)) == pytest.approx(loss(None))
+    halves = loss(mask) + loss(~mask)
+    assert halves == pytest.approx(2 * loss(None), rel=1e-4)
+
+
+def test_refuses_a_backbone_that_does_not_fit():
+    with pytest.raises(ValueError, match=r"in_channels 4, but target_shape \(8, 4, 4\) needs in_channels 8"):
+        DiffusionGenerator.from_components(tiny.sd3(SHAPE), (8, 4, 4), tiny.bert())
+    with pytest.raises(ValueError, match=r"sample_size 4, but target_shape is \(4, 8, 8\)"):
+        DiffusionGenerator.from_components(tiny.sd3(SHAPE), (4, 8, 8), tiny.bert())
+    with pytest.raises(ValueError, match=r"in_channels 3.*source_shape \(3, 4, 4\) stacked onto it needs"):
+        DiffusionGenerator.from_components(tiny.unet(tiny.IMAGE), tiny.IMAGE, source_shape=[3, 4, 4])
+    with pytest.raises(ValueError, match="takes no encoder_hidden_states"):
+        DiffusionGenerator.from_components(tiny.dit(SHAPE), SHAPE, tiny.bert())
+    with pytest.raises(ValueError, match="num_embeds_ada_norm 5, but num_classes is 7"):
+        DiffusionGenerator.from_components(tiny.dit(SHAPE), SHAPE, num_classes=7)
+    flux = FluxTransformer2DModel(
+        in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=16, pooled_projection_dim=16, axes_dims_rope=(2, 2, 4),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="FluxTransformer2DModel cannot take what"):
+        DiffusionGenerator.from_components(flux, SHAPE, tiny.bert())
+
+
+def test_refuses_settings_that_are_unknown():
+    with pytest.raises(ValueError, match=r"`EulerDiscrete` is not a SchedulerMixin.*EulerDiscreteScheduler"):
+        tiny.diffusion_prior(SHAPE, scheduler="EulerDiscrete")
+    with pytest.raises(ValueError, match="`AutoencoderKL` is not a SchedulerMixin"):
+        tiny.diffusion_prior(SHAPE, scheduler=AutoencoderKL.__name__)
+    with pytest.raises(ValueError, match="`prediction` must be one of velocity, noise, sample, got 'eps'"):
+        tiny.diffusion_prior(SHAPE, prediction="eps")
+    with pytest.raises(ValueError, match="`timestep_sampling` must be one of .*, got 'cosine'"):
+        tiny.diffusion_prior(SHAPE, timestep_sampling="cosine")
+    with pytest.raises(ValueError, match="`condition_dropout` must be in"):
+        tiny.diffusion_prior(SHAPE, condition_dropout=1.5)
+    with pytest.raises(ValueError, match="`num_inference_steps` must be a whole number of at least 1, got 0"):
+        tiny.diffusion_prior(SHAPE).generate(**tiny.processor()(source=["red heart"]), num_inference_steps=0)
+
+
+def test_loads_backbone_and_text_encoder_by_folder(tmp_path):
+    from transformers import BertModel
+
+    tiny.sd3(SHAPE).save_pretrained(tmp_path / "backbone")
+    encoder = BertModel(tiny.bert())
+    encoder.save_pretrained(tmp_path / "encoder")
+    generator = DiffusionGenerator.from_components(str(tmp_path / "backbone"), SHAPE, str(tmp_path / "encoder"))
+    expected, found = encoder.embeddings.word_embeddings.weight, generator.source_encoder.encoder
+    assert torch.equal(found.embeddings.word_embeddings.weight, expected)

@@ -1,0 +1,20 @@
+import pytest
+
+from regen_hf import LabelModality
+
+
+def test_names_and_numbers_are_classes():
+    labels = LabelModality(["cat", "dog"])
+    assert labels.as_source(["dog", "cat", 1])["class_labels"].tolist() == [[1], [0], [1]]
+
+
+@pytest.mark.parametrize("label", ["cow", 2, -1, True, None, 1.0])
+def test_refuses_what_is_no_class(label):
+    with pytest.raises(ValueError, match=r"source 1 must be a class name \('cat', 'dog'\) or a number below 2, got"):
+        LabelModality(["cat", "dog"]).as_source(["cat", label])
+
+
+def test_refuses_no_classes():
+    for names in ([], "cat"):
+        with pytest.raises(ValueError, match="`names` must be a list"):
+            LabelModality(names)

@@ -1,0 +1,21 @@
+import tiny
+from huggingface_hub import ModelCard
+
+from regen_hf import StageResult, write_model_card
+
+
+def test_says_what_the_run_was(tmp_path):
+    model = tiny.lowres_model()
+    results = [StageResult("prior", [(10, 2.0), (20, 1.5)], 20, 3.4, 100)]
+    path = write_model_card(
+        tmp_path, model, results, {"psnr": 26.5}, title="Tiny", description="A test.", example="red heart",
+        pipeline_tag="text-to-image",
+    )  # fmt: skip
+    card = ModelCard.load(path)
+    assert (card.data.library_name, card.data.pipeline_tag, card.data.license) == (
+        "regen_hf", "text-to-image", "apache-2.0",
+    )  # fmt: skip
+    assert f"| prior | `DiffusionGenerator` | {model.prior.num_parameters():,} |" in card.text
+    assert "| extractor | `DownsampleExtractor` | 0 |" in card.text
+    for line in ("| prior | 20 | 3 | 1.5000 |", "| psnr | 26.5 |", "continuous values of shape (3, 4, 4)"):
+        assert line in card.text

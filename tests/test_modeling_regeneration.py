@@ -1,0 +1,220 @@
+import copy
+
+import pytest
+import tiny
+import torch
+from diffusers import AutoencoderTiny
+from transformers import AutoModel
+
+from regen_hf import RegenerationConfig, RegenerationModel, Representation
+
+QUICK = {"latents": {"num_inference_steps": 2}, "codes": {"do_sample": False}, "identity": {"num_inference_steps": 2}}
+QUICK["lowres"] = {"num_inference_steps": 2, "decoder_kwargs": {"num_inference_steps": 2}}
+KINDS = list(tiny.MODELS)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def model(kind):
+    return tiny.MODELS[kind]().eval()
+
+
+@pytest.fixture
+def batch():
+    target = torch.rand(3, *tiny.IMAGE) * 2 - 1
+    return {**tiny.processor()(source=tiny.NAMES[:3]), "target": target}
+
+
+def source(batch):
+    return {name: value for name, value in batch.items() if name != "target"}
+
+
+def made(model, kind, batch, **arguments):
+    seeded = torch.Generator().manual_seed(0)
+    return model.generate(**source(batch), generator=seeded, **{**QUICK[kind], **arguments})
+
+
+def test_makes_targets_of_the_right_shape(model, kind, batch):
+    output = made(model, kind, batch)
+    assert output.values.shape == (3, *tiny.IMAGE)
+    assert output.representation is None
+
+
+def test_gives_the_representation_beside_the_target(model, kind, batch):
+    output = made(model, kind, batch, return_representation=True)
+    spec = model.config.extractor_config.representation_spec
+    assert output.representation.values.shape == (3, *spec.shape)
+    if model.decoder_model is None:
+        torch.testing.assert_close(model.decode(output.representation).values, output.values)
+
+
+def test_repeats_each_source(model, kind, batch):
+    output = made(model, kind, batch, num_return_sequences=2)
+    assert output.values.shape == (6, *tiny.IMAGE)
+    if kind != "codes":  # greedy codes are the same twice
+        assert not torch.equal(output.values[0], output.values[1])
+
+
+def test_reconstructs_by_way_of_the_representation(model, kind, batch):
+    steps = {"num_inference_steps": 2, "generator": torch.Generator().manual_seed(0)} if kind == "lowres" else {}
+    found = model.reconstruct(batch["target"], **steps).values
+    assert found.shape == batch["target"].shape
+    if kind == "identity":
+        assert torch.equal(found, batch["target"])
+
+
+def test_loss_is_that_of_prior_and_decoder(model, kind, batch):
+    output = model(**batch)
+    output.loss.backward()
+    terms = {"latents": {"prior_denoising"}, "codes": {"prior_cross_entropy"}, "identity": {"prior_denoising"}}
+    assert set(output.terms) == terms.get(kind, {"prior_denoising", "decoder_denoising"})
+    assert output.loss.item() == pytest.approx(sum(term.item() for term in output.terms.values()), rel=1e-5)
+    assert all(p.grad is None for p in model.extractor.parameters())
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["one file", "sharded"])
+def test_reloads_with_equal_outputs(model, kind, batch, tmp_path, sharded):
+    model.save_pretrained(tmp_path, **({"max_shard_size": "20KB"} if sharded else {}))
+    weights = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert len(weights) > 1 if sharded else weights == ["model.safetensors"]
+    reloaded = AutoModel.from_pretrained(tmp_path)
+    assert isinstance(reloaded, RegenerationModel)
+    for parameter in reloaded.parameters():  # mapped from the file they are not aligned, and other kernels run
+        parameter.data = parameter.data.clone()
+    assert torch.equal(made(reloaded, kind, batch).values, made(model, kind, batch).values)
+
+
+def test_reloads_in_bfloat16(model, kind, batch, tmp_path):
+    model.save_pretrained(tmp_path)
+    half = AutoModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    expected = copy.deepcopy(model).to(torch.bfloat16)
+    for name, part in (("extractor", half.extractor), ("prior", half.prior)):
+        for parameter in part.parameters():
+            assert parameter.dtype == torch.bfloat16, name
+    if kind == "codes":
+        assert torch.equal(made(half, kind, batch).values, made(expected, kind, batch).values)
+    assert torch.isfinite(made(half, kind, batch).values.float()).all()
+
+
+@pytest.mark.parametrize("extractor", [tiny.dc, tiny.kl, tiny.tiny_autoencoder, tiny.vq])
+def test_every_autoencoder_reloads_under_a_diffusion_prior(extractor, batch, tmp_path):
+    part = tiny.autoencoder_extractor(extractor())
+    model = RegenerationModel.from_components(part, tiny.diffusion_prior(part.config.representation_shape)).eval()
+    model.save_pretrained(tmp_path)
+    reloaded = AutoModel.from_pretrained(tmp_path)
+    torch.testing.assert_close(
+        made(reloaded, "latents", batch).values, made(model, "latents", batch).values, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_putting_parts_together_leaves_them_as_they_are():
+    extractor, prior = tiny.autoencoder_extractor(tiny.vq(), "codes"), tiny.code_prior()
+    before = {k: v.clone() for part in (extractor, prior) for k, v in part.state_dict().items()}
+    attention = prior.language_model.config._attn_implementation
+    model = RegenerationModel.from_components(extractor, prior)
+    assert model.extractor is extractor and model.prior is prior
+    for part in (extractor, prior):
+        for name, value in part.state_dict().items():
+            assert torch.equal(value, before[name]), name
+    assert prior.language_model.config._attn_implementation == attention is not None
+
+
+def test_takes_parts_from_folders(tmp_path):
+    extractor, prior = tiny.autoencoder_extractor(), tiny.diffusion_prior((4, 4, 4))
+    extractor.save_pretrained(tmp_path / "extractor")
+    prior.save_pretrained(tmp_path / "prior")
+    model = RegenerationModel.from_components(str(tmp_path / "extractor"), str(tmp_path / "prior"))
+    for name, value in extractor.state_dict().items():
+        assert torch.equal(model.extractor.state_dict()[name], value)
+
+
+def test_a_regenerator_is_a_decoder(batch):
+    """Chains are nesting: text → a quarter → a half → the whole picture."""
+    from diffusers import UNet2DConditionModel
+
+    from regen_hf import DiffusionGenerator, DownsampleExtractor, DownsampleExtractorConfig
+
+    def to_size(size):
+        net = tiny.unet((3, size, size), channels=6)
+        assert isinstance(net, UNet2DConditionModel)
+        source = [3, 4, 4] if size == 8 else [3, 8, 8]
+        return DiffusionGenerator.from_components(net, (3, size, size), source_shape=source)
+
+    half = DownsampleExtractor(DownsampleExtractorConfig(target_shape=list(tiny.IMAGE), factor=2))
+    inner = RegenerationModel.from_components(half, to_size(8), to_size(16))
+    model = RegenerationModel.from_components(tiny.downsample(), tiny.diffusion_prior((3, 4, 4)), inner)
+    quick = {"num_inference_steps": 2, "decoder_kwargs": {"num_inference_steps": 2}}
+    output = model.generate(**source(batch), num_inference_steps=2, decoder_kwargs=quick)
+    assert output.values.shape == (3, *tiny.IMAGE)
+    assert torch.isfinite(model(**batch).loss)
+
+
+def test_refuses_parts_that_do_not_fit():
+    codes = tiny.autoencoder_extractor(tiny.vq(), "codes")
+    with pytest.raises(ValueError, match=r"codes out of 12 of shape \(8, 8\), but the prior makes codes out of 11"):
+        RegenerationModel.from_components(codes, tiny.code_prior(num_codes=11))
+    with pytest.raises(ValueError, match=r"gives codes out of 12 .* makes continuous values of shape \(4, 4, 4\)"):
+        RegenerationModel.from_components(codes, tiny.diffusion_prior((4, 4, 4)))
+    with pytest.raises(ValueError, match=r"gives continuous values of shape \(4, 4, 4\).*of shape \(4, 8, 8\)"):
+        RegenerationModel.from_components(tiny.autoencoder_extractor(), tiny.diffusion_prior((4, 8, 8)))
+    with pytest.raises(ValueError, match="DownsampleExtractor.* no way back from Y′ to Y, so `decoder_config`"):
+        RegenerationModel.from_components(tiny.downsample(), tiny.diffusion_prior((3, 4, 4)))
+    with pytest.raises(ValueError, match="DiffusionGenerator.* in the decoder's place takes no representation"):
+        RegenerationModel.from_components(
+            tiny.downsample(), tiny.diffusion_prior((3, 4, 4)), tiny.diffusion_prior(tiny.IMAGE)
+        )
+    with pytest.raises(ValueError, match=r"the decoder takes continuous values of shape \(3, 4, 4\)"):
+        RegenerationModel.from_components(
+            tiny.autoencoder_extractor(), tiny.diffusion_prior((4, 4, 4)), tiny.diffusion_decoder()
+        )
+
+
+def test_refuses_parts_of_the_wrong_kind():
+    with pytest.raises(TypeError, match="`extractor` must be a PreTrainedExtractor, got AutoencoderTiny"):
+        RegenerationModel.from_components(AutoencoderTiny(), tiny.diffusion_prior((4, 4, 4)))
+    with pytest.raises(TypeError, match="`prior` must be a PreTrainedGenerator, got DownsampleExtractor"):
+        RegenerationModel.from_components(tiny.autoencoder_extractor(), tiny.downsample())
+    with pytest.raises(TypeError, match="`decoder` must be a PreTrainedGenerator, got DownsampleExtractor"):
+        RegenerationModel.from_components(tiny.downsample(), tiny.diffusion_prior((3, 4, 4)), tiny.downsample())
+    with pytest.raises(ValueError, match="`extractor_config` is missing"):
+        RegenerationModel(RegenerationConfig())
+
+
+def test_refuses_arguments_without_effect(batch):
+    model = tiny.latent_model()
+    with pytest.raises(TypeError, match=r"`decoder_kwargs` must be empty, got \['num_inference_steps'\]"):
+        model.generate(**source(batch), decoder_kwargs={"num_inference_steps": 3})
+    with pytest.raises(ValueError, match="`num_return_sequences` must be a whole number of at least 1, got 0"):
+        model.generate(**source(batch), num_return_sequences=0)
+
+
+def test_refuses_a_folder_with_parts_missing(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model = tiny.latent_model()
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    save_file({k: v for k, v in weights.items() if not k.startswith("prior.")}, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"has missing weights: prior\."):
+        RegenerationModel.from_pretrained(tmp_path)
+    file.unlink()
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        RegenerationModel.from_pretrained(tmp_path)
+
+
+def test_refuses_a_checkpoint_of_another_library(tmp_path):
+    tiny.kl().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="model_type"):
+        AutoModel.from_pretrained(tmp_path)
+
+
+def test_encoding_and_decoding_need_no_gradient():
+    model = tiny.latent_model()
+    values = model.encode(torch.rand(1, *tiny.IMAGE)).values
+    assert not values.requires_grad
+    assert not model.decode(Representation(values)).values.requires_grad

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+import tiny
+import torch
+from datasets import Dataset
+from PIL import Image
+from transformers import pipeline
+
+from regen_hf import RegenerationPipeline
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    tiny.latent_model().save_pretrained(path)
+    tiny.processor().save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pipe(folder):
+    return pipeline("regeneration", model=str(folder))
+
+
+QUICK = {"num_inference_steps": 2}
+TEXTS = ["red heart", "blue dog", "green cat"]
+
+
+def seeded():
+    return torch.Generator().manual_seed(0)
+
+
+def pixels(results):
+    return np.stack([np.asarray(row["image"]).astype(int) for row in results])
+
+
+def test_gives_a_picture_for_one_text(pipe):
+    assert isinstance(pipe, RegenerationPipeline)
+    result = pipe("red heart", **QUICK)
+    assert set(result) == {"image"}
+    assert isinstance(result["image"], Image.Image)
+    assert result["image"].size == (16, 16)
+
+
+def test_takes_lists_tuples_columns_and_generators(pipe):
+    expected = pixels(pipe(TEXTS, generator=seeded(), **QUICK))
+    column = Dataset.from_dict({"text": TEXTS})["text"]
+    for inputs in (tuple(TEXTS), column, (text for text in TEXTS)):
+        assert np.array_equal(pixels(pipe(inputs, generator=seeded(), **QUICK)), expected)
+    assert pipe([]) == []
+
+
+def test_batches_give_the_same_pictures_as_single_ones(pipe):
+    single = pixels(pipe(TEXTS, generator=seeded(), **QUICK))
+    batched = pixels(pipe(TEXTS, generator=seeded(), batch_size=2, **QUICK))
+    assert abs(single - batched).max() <= 1
+
+
+def test_generator_decides_the_picture(pipe):
+    one, two = (pixels([pipe("red heart", generator=seeded(), **QUICK)]) for _ in range(2))
+    other = pixels([pipe("red heart", generator=torch.Generator().manual_seed(1), **QUICK)])
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_repeats_and_shows_the_representation(pipe):
+    results = pipe(TEXTS, num_return_sequences=3, return_representation=True, batch_size=2, generator=seeded(), **QUICK)
+    assert [len(rows) for rows in results] == [3, 3, 3]
+    flat = [row for rows in results for row in rows]
+    assert all(row["representation"].shape == (4, 4, 4) for row in flat)
+    assert len({row["image"].tobytes() for row in flat}) == 9
+    assert isinstance(pipe("red heart", num_return_sequences=1, **QUICK), list)
+    assert set(pipe("red heart", return_representation=True, **QUICK)) == {"image", "representation"}
+
+
+def test_arguments_have_their_effect(pipe):
+    plain = pixels([pipe("red heart", generator=seeded(), num_inference_steps=3)])
+    for changed in ({"guidance": 9.0, "num_inference_steps": 3}, {"num_inference_steps": 9}):
+        assert not np.array_equal(plain, pixels([pipe("red heart", generator=seeded(), **changed)]))
+
+
+def test_arguments_given_at_creation_are_defaults(folder):
+    created = pipeline("regeneration", model=str(folder), num_inference_steps=3)
+    called = pipeline("regeneration", model=str(folder))
+    expected = pixels([called("red heart", generator=seeded(), num_inference_steps=3)])
+    assert np.array_equal(pixels([created("red heart", generator=seeded())]), expected)
+
+
+def test_runs_in_bfloat16(folder):
+    half = pipeline("regeneration", model=str(folder), dtype=torch.bfloat16)
+    assert half.model.dtype == torch.bfloat16
+    assert half("red heart", **QUICK)["image"].size == (16, 16)
+
+
+def test_saves_what_it_can_load(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path)
+    again = pipeline("regeneration", model=str(tmp_path))
+    assert abs(pixels([again("red heart", generator=seeded(), **QUICK)])
+               - pixels([pipe("red heart", generator=seeded(), **QUICK)])).max() <= 1  # fmt: skip
+    assert [path.name for path in tmp_path.glob("*.py")] == ["regeneration_remote_code.py"]
+
+
+@pytest.mark.parametrize("make", [tiny.code_model, tiny.lowres_model, tiny.direct_model])
+def test_every_kind_of_representation_goes_through(make):
+    pipe = RegenerationPipeline(model=make().eval(), processor=tiny.processor(), task="regeneration")
+    assert [row["image"].size for row in pipe(TEXTS, batch_size=3)] == [(16, 16)] * 3
+
+
+def test_refuses_bad_input_by_name(pipe):
+    with pytest.raises(ValueError, match="source 0 must be text with at least one word, got ''"):
+        pipe("")
+    with pytest.raises(ValueError, match=r"must be text with at least one word, got '  \\n'"):
+        pipe(["red heart", "  \n"])
+    with pytest.raises(TypeError, match="source 0 must be text, got int: 3"):
+        pipe(3)
+    with pytest.raises(TypeError, match="guidence"):
+        pipe("red heart", guidence=2.0)
+
+
+def test_refuses_a_folder_without_its_parts(folder, tmp_path):
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"no file named model\.safetensors"):
+        pipeline("regeneration", model=str(tmp_path / "copy"))
+    shutil.copytree(folder, tmp_path / "other")
+    (tmp_path / "other" / "processor_config.json").unlink()
+    with pytest.raises((OSError, ValueError, TypeError), match="(?i)processor"):
+        pipeline("regeneration", model=str(tmp_path / "other"))
+    with pytest.raises(OSError, match="no_such_folder"):
+        pipeline("regeneration", model=str(tmp_path / "no_such_folder"))

@@ -1,0 +1,45 @@
+import json
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+from transformers import AutoProcessor
+
+from regen_hf import ImageModality, LabelModality, RegenerationProcessor
+
+
+def test_makes_a_batch_of_both_sides():
+    batch = tiny.processor()(source=["red heart"], target=[Image.new("RGB", (8, 8), "red")])
+    assert set(batch) == {"input_ids", "attention_mask", "target"}
+    assert batch["target"].shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize("source", [tiny.text, lambda: LabelModality(["cat", "dog"])])
+def test_reloads_alike(source, tmp_path):
+    processor = RegenerationProcessor(source(), ImageModality(16))
+    processor.save_pretrained(tmp_path)
+    tiny.latent_model().config.save_pretrained(tmp_path)
+    for reloaded in (RegenerationProcessor.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)):
+        assert isinstance(reloaded, RegenerationProcessor)
+        assert reloaded.to_dict() == processor.to_dict()
+        example = ["red cat"] if processor.source.key == "text" else ["dog"]
+        for name, value in processor(source=example).items():
+            assert torch.equal(value, reloaded(source=example)[name])
+
+
+def test_loads_no_class_that_is_not_a_modality(tmp_path):
+    processor = tiny.processor()
+    processor.save_pretrained(tmp_path)
+    path = tmp_path / "processor_config.json"
+    for name in ("Modality", "__loader__", "os", None):
+        described = json.loads(path.read_text())
+        described["target"]["modality"] = name
+        path.write_text(json.dumps(described))
+        with pytest.raises(ValueError, match=r"`target` in processor_config\.json of .* must name one of"):
+            RegenerationProcessor.from_pretrained(tmp_path)
+
+
+def test_refuses_what_is_no_modality():
+    with pytest.raises(TypeError, match="`source` must be a Modality of regen_hf, got str"):
+        RegenerationProcessor("text", ImageModality(16))

@@ -1,0 +1,158 @@
+import json
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as PILImage
+from transformers import pipeline
+
+from regen_hf import StageArguments, TrainingInterrupted, plot_losses, train_regenerator
+
+COLORS = {"red": (255, 0, 0), "blue": (0, 0, 255), "green": (0, 255, 0), "dancing": (255, 255, 0)}
+
+
+def pairs():
+    texts = [name for name in tiny.NAMES for _ in range(4)]
+    images = [PILImage.new("RGB", (16, 16), COLORS[text.split()[0]]) for text in texts]
+    features = Features({"text": Value("string"), "image": Image()})
+    return Dataset.from_dict({"text": texts, "image": images}, features=features)
+
+
+def arguments(steps=6, **settings):
+    return StageArguments(**{"max_steps": steps, "batch_size": 8, "warmup_steps": 1, "ema_decay": 0.9, **settings})
+
+
+STAGES = {
+    "latents": {"extractor": arguments(), "prior": arguments()},
+    "codes": {"extractor": arguments(), "prior": arguments()},
+    "lowres": {"prior": arguments(), "decoder": arguments()},
+    "identity": {"prior": arguments()},
+}
+
+
+def run(folder, kind="latents", dataset=None, model=None, **settings):
+    model = model or tiny.MODELS[kind]()
+    asked = {**STAGES[kind], "source_column": "text", "target_column": "image", **settings}
+    return model, train_regenerator(model, tiny.processor(), dataset or pairs(), folder, **asked)
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_every_kind_of_representation_trains_and_is_kept(kind, tmp_path):
+    before = {name: value.clone() for name, value in tiny.MODELS[kind]().state_dict().items()}
+    samples = {"samples": ["red heart", "blue dog"]}
+    model, results = run(tmp_path, kind, **samples)
+    assert [result.name for result in results] == list(STAGES[kind])
+    pipe = pipeline("regeneration", model=str(tmp_path / "model"))
+    for name, value in model.state_dict().items():  # the moving average is in both
+        assert torch.equal(pipe.model.state_dict()[name], value), name
+    assert any(not torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert pipe("red heart")["image"].size == (16, 16)
+    summary = json.loads((tmp_path / "training_summary.json").read_text())
+    assert [(stage["name"], stage["steps"]) for stage in summary] == [(name, 6) for name in STAGES[kind]]
+    assert {path.name for path in (tmp_path / "samples").iterdir()} == {f"{name}-000006.png" for name in STAGES[kind]}
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "model", "samples", "representations", "training_summary.json",
+    }  # fmt: skip
+
+
+def test_a_trained_regenerator_makes_what_it_was_told(tmp_path):
+    """Real learning at tiny size: the right colour for each name."""
+    torch.manual_seed(0)
+    steps = {"learning_rate": 1e-2, "batch_size": 24, "ema_decay": 0.0}
+    prior = {**steps, "learning_rate": 5e-3}
+    run(tmp_path, extractor=arguments(150, **steps), prior=arguments(250, **prior))
+    pipe = pipeline("regeneration", model=str(tmp_path / "model"))
+    for text in ("red heart", "blue heart", "green cat"):
+        image = np.asarray(pipe(text, generator=torch.Generator().manual_seed(0))["image"]).mean((0, 1))
+        distances = {name: np.abs(image - color).sum() for name, color in COLORS.items()}
+        assert min(distances, key=distances.get) == text.split()[0], (text, image)
+
+
+def test_statistics_are_those_of_the_training_representations(tmp_path):
+    model, _ = run(tmp_path)
+    with torch.no_grad():
+        target = tiny.processor()(target=pairs()["image"])["target"]
+        latents = model.extractor.encode(target).values
+    torch.testing.assert_close(model.prior.statistics.mean, latents.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
+    expected = latents.std((0, 2, 3), correction=0)
+    torch.testing.assert_close(model.prior.statistics.std, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_unpaired_targets_are_learned_from(tmp_path):
+    seen = []
+    model = tiny.latent_model()
+    model.extractor.register_forward_pre_hook(lambda *given: seen.append(given[2]["target"]), with_kwargs=True)
+    white = [PILImage.new("RGB", (16, 16), "white")] * 24
+    unpaired = Dataset.from_dict({"image": white}, features=Features({"image": Image()}))
+    run(tmp_path, model=model, unpaired=unpaired, extractor=arguments(6), prior=None)
+    whites = (torch.cat(seen) == 1).flatten(1).all(1)
+    assert whites.sum() == 24 and len(whites) == 48
+
+
+def broken(tmp_path):
+    dataset = pairs().cast_column("image", Image(decode=False))
+    rows = [row["image"] for row in dataset]
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no picture")
+    rows[5] = {"bytes": None, "path": str(tmp_path / "broken.png")}
+    features = Features({"text": Value("string"), "image": Image()})
+    return Dataset.from_dict({"text": dataset["text"], "image": rows}, features=features)
+
+
+def test_a_broken_image_is_named_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r"example 5, column 'image': .*broken\.png is no readable image"):
+        run(tmp_path / "out", dataset=broken(tmp_path))
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_a_broken_image_can_be_left_out(tmp_path, capsys):
+    run(tmp_path / "out", dataset=broken(tmp_path), on_bad_example="skip")
+    assert "left out 1 of 24 examples that cannot be read; the first is example 5" in capsys.readouterr().out
+    assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
+
+
+def test_bad_arguments_are_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match="the dataset has no column 'caption'; its columns are text, image"):
+        run(tmp_path, source_column="caption")
+    with pytest.raises(ValueError, match="the dataset has no column 'picture'"):
+        run(tmp_path, target_column="picture")
+    with pytest.raises(ValueError, match="`on_bad_example` must be 'raise' or 'skip', got 'ignore'"):
+        run(tmp_path, on_bad_example="ignore")
+    empty = pairs().map(lambda row: {"text": ""})
+    with pytest.raises(ValueError, match="example 0, column 'text': source 0 must be text with at least one word"):
+        run(tmp_path, dataset=empty)
+    with pytest.raises(ValueError, match="no example that can be read"):
+        run(tmp_path, dataset=empty, on_bad_example="skip")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written to"):
+        run(tmp_path / "file" / "out")
+    assert not list(tmp_path.glob("**/*.safetensors"))
+
+
+def test_stages_without_their_part_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`extractor` asks to train DownsampleExtractor, which is a rule"):
+        run(tmp_path, "lowres", extractor=arguments())
+    with pytest.raises(ValueError, match="`decoder` asks to train a decoder, but the model has none"):
+        run(tmp_path, decoder=arguments())
+
+
+def test_an_interruption_keeps_a_usable_model(tmp_path, monkeypatch):
+    model = tiny.latent_model()
+    calls = []
+
+    def press_ctrl_c(*_):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    model.prior.register_forward_pre_hook(press_ctrl_c)
+    with pytest.raises(TrainingInterrupted, match=r"training stopped; the model so far is in .*model"):
+        run(tmp_path, model=model)
+    assert pipeline("regeneration", model=str(tmp_path / "model"))("red heart")["image"].size == (16, 16)
+
+
+def test_plots_losses(tmp_path):
+    _, results = run(tmp_path)
+    plot_losses(results, tmp_path / "curves.png")
+    assert PILImage.open(tmp_path / "curves.png").size[0] > 500

@@ -1,0 +1,82 @@
+"""The plan of the house: imports go down only, and importing is light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import regen_hf
+
+SOURCE = Path(regen_hf.__file__).parent
+FLOORS = [
+    {"outputs", "files"},
+    {"contracts"},
+    {"diffusers_module", "modalities"},
+    {"extractors", "generators", "configuration_regeneration", "processing_regeneration"},
+    {"modeling_regeneration"},
+    {"pipeline_regeneration", "representations", "training"},
+    {"stages", "model_card"},
+    {"__init__"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path):
+    depth = len(path.relative_to(SOURCE).parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom | ast.Import) and "regen_hf" in ast.unparse(node):
+            raise AssertionError(f"{path} imports regen_hf by name")
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_down_only(path):
+    for lower in imported_rooms(path):
+        assert FLOOR[lower] < FLOOR[room(path)], f"{room(path)} imports {lower}"
+
+
+def test_the_composite_knows_no_concrete_part():
+    for name in ("modeling_regeneration", "configuration_regeneration", "pipeline_regeneration"):
+        tree = ast.parse((SOURCE / f"{name}.py").read_text(encoding="utf-8"))
+        modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level}
+        assert not {module.split(".")[0] for module in modules} & {"extractors", "generators"}
+
+
+def test_no_branch_on_a_model_type():
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare):
+                assert "model_type" not in ast.unparse(node), path
+
+
+def test_importing_is_light():
+    code = "import regen_hf, sys; print([m for m in ('diffusers', 'datasets', 'peft') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_everything_public_has_a_docstring():
+    for name in regen_hf.__all__:
+        assert (getattr(regen_hf, name).__doc__ or "").strip(), name
+        assert not getattr(regen_hf, name).__doc__.startswith(f"{name}("), name
+
+
+@pytest.mark.parametrize("name", [
+    "diffusers_module", "extractors.autoencoder", "extractors.downsample", "extractors.identity",
+    "generators.autoregressive", "generators.diffusion", "modalities.label", "modalities.text",
+    "modeling_regeneration",
+])  # fmt: skip
+def test_examples_in_docstrings_run(name):
+    import doctest
+    import importlib
+
+    module = importlib.import_module(f"regen_hf.{name}")
+    result = doctest.testmod(module, extraglobs={"torch": __import__("torch")})
+    assert result.attempted and not result.failed
