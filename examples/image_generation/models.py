@@ -23,7 +23,7 @@ def latents(size: int, text) -> RegenerationModel:
     none = ((),) * 4
     widths, layers = (32, 32, 64, 128), (0, 2, 2, 2)
     autoencoder = AutoencoderDC(
-        latent_channels=32,
+        latent_channels=16,
         encoder_block_out_channels=widths,
         decoder_block_out_channels=widths,
         encoder_layers_per_block=layers,

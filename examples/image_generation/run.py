@@ -32,7 +32,7 @@ from regen_hf import (
 from regen_hf.files import check_output_folder
 
 # steps of a whole run: learn Y′, learn the prior, learn the decoder
-STEPS = {"latents": (1000, 850, 0), "codes": (700, 900, 0), "lowres": (0, 600, 500), "identity": (0, 1000, 0)}
+STEPS = {"latents": (2000, 880, 0), "codes": (700, 900, 0), "lowres": (0, 600, 500), "identity": (0, 1000, 0)}
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -56,8 +56,8 @@ def stage_arguments(options: argparse.Namespace, steps: tuple[int, int, int]) ->
     """What each stage is trained with; a stage of no steps is left out."""
     count = [round(n * options.scale) for n in steps]
     shared = {"mixed_precision": "bf16", "seed": options.seed}
-    codec = {"batch_size": 64, "learning_rate": 2e-3, "beta2": 0.99, "warmup_steps": 50, "ema_decay": 0.995}
-    prior = {"batch_size": 128, "learning_rate": 4e-3, "optimizer": "muon", "ema_decay": 0.998}
+    codec = {"batch_size": 32, "learning_rate": 2e-3, "beta2": 0.99, "warmup_steps": 50, "ema_decay": 0.995}
+    prior = {"batch_size": 128, "learning_rate": 8e-3, "optimizer": "muon", "ema_decay": 0.998}
     recipes = {"extractor": codec, "prior": prior, "decoder": {**codec, "learning_rate": 1e-3}}
     return {
         name: StageArguments(max_steps=n, eval_every=max(1, n // 4), **recipe, **shared) if n else None

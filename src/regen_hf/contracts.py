@@ -1,5 +1,7 @@
 """The two contracts: an extractor makes Y′ from Y, a generator makes something from a source."""
 
+import dataclasses
+import difflib
 from collections.abc import Iterable
 
 import torch
@@ -18,6 +20,16 @@ class _LocalClass:
     @classmethod
     def register_for_auto_class(cls, auto_class: str | None = None) -> None:
         return None
+
+
+def check_settings(config_class: type[PreTrainedConfig], settings: dict) -> None:
+    """Raises `TypeError` for a setting that is no field of the config, which transformers would keep without using."""
+    known = {field.name for field in dataclasses.fields(config_class)}
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else "."
+            raise TypeError(f"`{name}` is no setting of {config_class.__name__}{hint}")
 
 
 class _StrictLoading:

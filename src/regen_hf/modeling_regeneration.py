@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModel
 
 from .configuration_regeneration import RegenerationConfig
-from .contracts import PreTrainedExtractor, PreTrainedGenerator
+from .contracts import PreTrainedExtractor, PreTrainedGenerator, check_settings
 from .outputs import LossOutput, RegenerationOutput, Representation
 
 
@@ -59,6 +59,7 @@ class RegenerationModel(PreTrainedGenerator):
         Raises:
             ValueError: if the parts do not fit together.
         """
+        check_settings(RegenerationConfig, settings)
         parts = {"extractor": extractor, "prior": prior, "decoder": decoder}
         parts = {k: AutoModel.from_pretrained(v) if isinstance(v, str) else v for k, v in parts.items()}
         for name, contract in (("extractor", PreTrainedExtractor), ("prior", PreTrainedGenerator)):

@@ -72,6 +72,9 @@ def train_regenerator(
 
         unpaired = readable_examples(unpaired, [read_y], on_bad_example).select_columns([target_column])
         targets = concatenate_datasets([targets, unpaired.cast(targets.features)])
+    from accelerate import PartialState
+
+    model.to(PartialState().device)  # as a whole: `train` moves the part that it trains only
     run = _Run(model, processor, folder, samples)
     try:
         if extractor is not None:

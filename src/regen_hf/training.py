@@ -106,12 +106,15 @@ def train(
         FloatingPointError: if the loss is NaN or infinite.
     """
     from accelerate import Accelerator
-    from accelerate.utils import set_seed
+    from accelerate.utils import GradientAccumulationPlugin, set_seed
 
     set_seed(arguments.seed)
     accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
-        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        # without `sync_with_dataloader`, the last step of a pass would add up fewer batches than the others
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=arguments.gradient_accumulation_steps, sync_with_dataloader=False
+        ),
         step_scheduler_with_optimizer=False,
     )
     parameters = [p for p in module.parameters() if p.requires_grad]

@@ -71,6 +71,8 @@ def test_refuses_what_it_cannot_take(tmp_path):
         extractor.encode(torch.zeros(1, 3, 32, 32))
     with pytest.raises(ValueError, match="`kind` must be one of latents, codes, got 'pixels'"):
         tiny.autoencoder_extractor(kind="pixels")
+    with pytest.raises(TypeError, match="`l2_weight` is no setting of AutoencoderExtractorConfig; did you mean"):
+        tiny.autoencoder_extractor(l2_weight=1.0)
     BertModel(tiny.bert()).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="is no diffusers model, but a BertModel"):
         AutoencoderExtractor.from_components(str(tmp_path), tiny.IMAGE)

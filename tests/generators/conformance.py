@@ -108,6 +108,10 @@ class GeneratorConformance:
         with pytest.raises((TypeError, ValueError), match="no_such_argument"):
             self.generate(generator, no_such_argument=1)
 
+    def test_refuses_settings_that_it_does_not_know(self):
+        with pytest.raises(TypeError, match="`condition_droput` is no setting.*mean `condition_dropout`"):
+            self.make(condition_droput=0.5)
+
     def test_guidance_needs_a_null_source(self):
         generator = self.make(condition_dropout=0.0).eval()
         with pytest.raises(ValueError, match=r"`guidance` must be 1, got 2.0.*`condition_dropout` 0"):

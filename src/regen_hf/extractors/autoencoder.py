@@ -4,7 +4,7 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from ..contracts import ExtractorConfig, PreTrainedExtractor
+from ..contracts import ExtractorConfig, PreTrainedExtractor, check_settings
 from ..diffusers_module import DiffusersModule, DiffusersModuleConfig
 from ..outputs import LossOutput, Representation, RepresentationSpec
 
@@ -92,6 +92,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
         Raises:
             ValueError: if the autoencoder cannot take that shape, or has no codes where codes are asked for.
         """
+        check_settings(AutoencoderExtractorConfig, settings)
         load = DiffusersModule.from_diffusers if isinstance(autoencoder, str) else DiffusersModule.wrap
         shell = load(autoencoder)
         name, net_config = type(shell.net).__name__, shell.net.config

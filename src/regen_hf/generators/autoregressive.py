@@ -18,7 +18,7 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.auto.configuration_auto import AutoConfig
 
-from ..contracts import PreTrainedGenerator
+from ..contracts import PreTrainedGenerator, check_settings
 from ..outputs import LossOutput, Representation, RepresentationSpec
 from .conditioning import ConditionalGeneratorConfig, SourceEncoder, load_source_encoder
 
@@ -104,6 +104,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             source_encoder: a transformers encoder by name, live, or new from a config; `None` where X is no text.
             settings: the other fields of [`AutoregressiveGeneratorConfig`].
         """
+        check_settings(AutoregressiveGeneratorConfig, settings)
         if isinstance(language_model, str):
             language_model = AutoModelForCausalLM.from_pretrained(language_model, use_safetensors=True)
         elif isinstance(language_model, PreTrainedConfig):

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-from ..contracts import PreTrainedGenerator
+from ..contracts import PreTrainedGenerator, check_settings
 from ..diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
 from ..outputs import LossOutput, Representation, RepresentationSpec
 from .conditioning import ChannelStatistics, Condition, ConditionalGeneratorConfig, SourceEncoder, load_source_encoder
@@ -58,6 +58,8 @@ class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
         for name, known in (("prediction", PREDICTIONS), ("timestep_sampling", TIMESTEP_SAMPLINGS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
+        if unknown := set(self.generation or {}) - {"guidance", "num_inference_steps"}:
+            raise ValueError(f"`generation` must hold guidance or num_inference_steps only, got {sorted(unknown)}.")
         if self.scheduler is None:
             self.scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
 
@@ -121,9 +123,9 @@ class DiffusionGenerator(PreTrainedGenerator):
             scheduler: a diffusers scheduler, or the name of its class for one with default settings.
             settings: the other fields of [`DiffusionGeneratorConfig`].
         """
-        shell = (
-            DiffusersModule.from_diffusers(denoiser) if isinstance(denoiser, str) else DiffusersModule.wrap(denoiser)
-        )
+        check_settings(DiffusionGeneratorConfig, settings)
+        load = DiffusersModule.from_diffusers if isinstance(denoiser, str) else DiffusersModule.wrap
+        shell = load(denoiser)
         if isinstance(scheduler, str):
             scheduler = diffusers_class(scheduler, "SchedulerMixin")()
         encoder = None if source_encoder is None else load_source_encoder(source_encoder)
