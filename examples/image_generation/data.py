@@ -103,6 +103,8 @@ def words(text: str) -> list[str]:
 
 def mirrored(dataset, column: str):
     """The pictures as in a mirror. Their names may not fit them any more, so they are Y without X."""
+    from datasets import Image
     from PIL import ImageOps
 
-    return dataset.select_columns([column]).map(lambda row: {column: ImageOps.mirror(row[column])})
+    pictures = dataset.select_columns([column]).cast_column(column, Image())
+    return pictures.map(lambda row: {column: ImageOps.mirror(row[column])}, desc="mirror")

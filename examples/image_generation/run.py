@@ -25,11 +25,14 @@ from regen_hf import (
     RegenerationProcessor,
     StageArguments,
     TextModality,
+    check_columns,
     plot_losses,
+    readable_examples,
     train_regenerator,
     write_model_card,
 )
 from regen_hf.files import check_output_folder
+from regen_hf.modalities.text import check_texts
 
 # steps of a whole run: learn Y′, learn the prior, learn the decoder
 STEPS = {"latents": (2000, 880, 0), "codes": (700, 900, 0), "lowres": (0, 600, 500), "identity": (0, 1000, 0)}
@@ -86,7 +89,6 @@ def train_and_measure(
         target_column=options.image_column,
         unpaired=mirrored(trained, options.image_column),
         samples=[held_texts[k] for k in asked[:: max(1, len(asked) // 16)][:16]],
-        on_bad_example=options.on_bad_example,
         **stage_arguments(options, steps),
     )
     plot_losses(results, folder / "curves.png")
@@ -134,6 +136,11 @@ def main(argv: list[str] | None = None) -> None:
         dataset = named_dataset(options.dataset, options.dataset_split)
     else:
         dataset = emoji_dataset(options.size, options.font)
+    image = ImageModality(options.size)
+    check_columns(dataset, [options.text_column, options.image_column])
+    dataset = image.prepare_column(dataset, options.image_column)
+    reads = {options.text_column: check_texts, options.image_column: image.as_target}
+    dataset = readable_examples(dataset, reads, options.on_bad_example)
     steps = STEPS[options.representation]
     metrics = train_and_measure(options, options.output, dataset, options.representation, steps)
     metrics["seconds_total"] = round(time.perf_counter() - started, 1)

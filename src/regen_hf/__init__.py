@@ -30,7 +30,7 @@ from .outputs import LossOutput, RegenerationOutput, Representation, Representat
 from .pipeline_regeneration import RegenerationPipeline
 from .processing_regeneration import RegenerationProcessor
 from .representations import RepresentationCache, extract
-from .stages import plot_losses, train_regenerator
+from .stages import check_columns, plot_losses, readable_examples, train_regenerator
 from .training import StageArguments, StageResult, TrainingInterrupted, train
 
 __version__ = "0.1.0"
@@ -69,8 +69,10 @@ __all__ = [
     "StageResult",
     "TextModality",
     "TrainingInterrupted",
+    "check_columns",
     "extract",
     "plot_losses",
+    "readable_examples",
     "train",
     "train_regenerator",
     "write_model_card",

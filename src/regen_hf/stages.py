@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +63,15 @@ def train_regenerator(
         raise ValueError("`decoder` asks to train a decoder, but the model has none.")
     weight_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     folder = check_output_folder(output_folder, needed_bytes=3 * weight_bytes)
-    read_x = (source_column, processor.source, processor.source.as_source)
-    read_y = (target_column, processor.target, processor.target.as_target)
-    dataset = readable_examples(dataset, [read_x, read_y], on_bad_example)
+    read_y = {target_column: processor.target.as_target}
+    dataset = _prepared(dataset, {source_column: processor.source, target_column: processor.target})
+    dataset = readable_examples(dataset, {source_column: processor.source.as_source, **read_y}, on_bad_example)
     targets = dataset.select_columns([target_column])
     if unpaired is not None:
         from datasets import concatenate_datasets
 
-        unpaired = readable_examples(unpaired, [read_y], on_bad_example).select_columns([target_column])
+        unpaired = _prepared(unpaired, {target_column: processor.target}).select_columns([target_column])
+        unpaired = readable_examples(unpaired, read_y, on_bad_example)
         targets = concatenate_datasets([targets, unpaired.cast(targets.features)])
     from accelerate import PartialState
 
@@ -104,26 +105,35 @@ def train_regenerator(
     return run.results
 
 
-def readable_examples(
-    dataset, reads: Sequence[tuple[str, Modality, Callable[[list[Any]], Any]]], on_bad_example: str = "raise"
-):
-    """The dataset, made ready for its modalities, without the examples that cannot be read.
+def _prepared(dataset, columns: dict[str, Modality]):
+    check_columns(dataset, columns)
+    for column, modality in columns.items():
+        dataset = modality.prepare_column(dataset, column)
+    return dataset
+
+
+def check_columns(dataset, columns: Iterable[str]) -> None:
+    """Raises `ValueError` for a column that the dataset does not have, with those that it has."""
+    for column in columns:
+        if column not in dataset.column_names:
+            found = ", ".join(dataset.column_names)
+            raise ValueError(f"the dataset has no column {column!r}; its columns are {found}.")
+
+
+def readable_examples(dataset, reads: dict[str, Callable[[list[Any]], Any]], on_bad_example: str = "raise"):
+    """The dataset without the examples that cannot be read.
 
     Args:
-        reads: for each column its name, its modality, and the method of the modality that will read it.
+        reads: for each column what will read it: a function of a list of examples that raises `ValueError` or
+            `TypeError` for a bad one.
         on_bad_example: `"raise"` a `ValueError` that names the first bad example, or `"skip"` and count them.
     """
-    for column, modality, _ in reads:
-        if column not in dataset.column_names:
-            raise ValueError(
-                f"the dataset has no column {column!r}; its columns are {', '.join(dataset.column_names)}."
-            )
-        dataset = modality.prepare_column(dataset, column)
+    check_columns(dataset, reads)
     good, problems = [], []
     for i in tqdm(range(len(dataset)), desc="check examples", unit="example", leave=False):
         example = dataset[i]
         try:
-            for column, _, read in reads:
+            for column, read in reads.items():
                 read([example[column]])
         except (TypeError, ValueError) as error:
             problems.append(f"example {i}, column {column!r}: {error}")

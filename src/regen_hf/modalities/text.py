@@ -10,6 +10,15 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from .base import Modality
 
 
+def check_texts(examples: Sequence[Any]) -> None:
+    """Raises `TypeError` for anything but text, and `ValueError` for text with nothing in it."""
+    for i, text in enumerate(examples):
+        if not isinstance(text, str):
+            raise TypeError(f"source {i} must be text, got {type(text).__name__}: {text!r}.")
+        if not text.strip():
+            raise ValueError(f"source {i} must be text with at least one word, got {text!r}.")
+
+
 class TextModality(Modality):
     """
     Args:
@@ -63,11 +72,7 @@ class TextModality(Modality):
             TypeError: for anything but text.
             ValueError: for text with nothing in it.
         """
-        for i, text in enumerate(examples):
-            if not isinstance(text, str):
-                raise TypeError(f"source {i} must be text, got {type(text).__name__}: {text!r}.")
-            if not text.strip():
-                raise ValueError(f"source {i} must be text with at least one word, got {text!r}.")
+        check_texts(examples)
         self._warn_of_losses(examples)
         tokens = self.tokenizer(
             list(examples), padding="max_length", truncation=True, max_length=self.max_length, return_tensors="pt"
