@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections import namedtuple
 
@@ -22,6 +23,23 @@ def test_the_old_folder_stays_when_something_fails(tmp_path):
         raise OSError("disk full")
     assert (tmp_path / "b" / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_the_old_folder_comes_back_when_the_exchange_fails(tmp_path, monkeypatch):
+    with atomic_folder(tmp_path / "b") as new:
+        (new / "file").write_text("old")
+    replace, calls = os.replace, []
+
+    def fails_once(source, target):
+        calls.append(source)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails_once)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "b") as new:
+        (new / "file").write_text("new")
+    assert (tmp_path / "b" / "file").read_text() == "old"
 
 
 def test_an_output_folder_that_cannot_be_written_to_is_refused(tmp_path):

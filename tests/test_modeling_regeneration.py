@@ -89,15 +89,42 @@ def test_reloads_with_equal_outputs(model, kind, batch, tmp_path, sharded):
 
 
 def test_reloads_in_bfloat16(model, kind, batch, tmp_path):
-    model.save_pretrained(tmp_path)
-    half = AutoModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    expected = copy.deepcopy(model).to(torch.bfloat16)
-    for name, part in (("extractor", half.extractor), ("prior", half.prior)):
-        for parameter in part.parameters():
-            assert parameter.dtype == torch.bfloat16, name
-    if kind == "codes":
-        assert torch.equal(made(half, kind, batch).values, made(expected, kind, batch).values)
-    assert torch.isfinite(made(half, kind, batch).values.float()).all()
+    """A checkpoint of bfloat16 gives what it gave before, and one of float32 is read as bfloat16."""
+    model.save_pretrained(tmp_path / "full")
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    half.save_pretrained(tmp_path / "half")
+    read = [AutoModel.from_pretrained(tmp_path / "half", dtype="auto") for _ in range(2)]
+    assert read[0].dtype == torch.bfloat16
+    assert torch.equal(made(read[0], kind, batch).values, made(read[1], kind, batch).values)
+    for name, value in half.state_dict().items():
+        assert torch.equal(read[0].state_dict()[name], value), name
+    converted = AutoModel.from_pretrained(tmp_path / "full", dtype=torch.bfloat16)
+    assert torch.isfinite(made(converted, kind, batch).values.float()).all()
+
+
+def test_pickled_weights_are_not_read(tmp_path):
+    model = tiny.latent_model()
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        AutoModel.from_pretrained(tmp_path)
+
+
+def test_default_arguments_of_the_whole_come_from_its_config(batch):
+    parts = {"extractor": tiny.autoencoder_extractor(), "prior": tiny.diffusion_prior((4, 4, 4))}
+    model = RegenerationModel.from_components(**parts, generation={"num_inference_steps": 0})
+    with pytest.raises(ValueError, match="`num_inference_steps` must be a whole number of at least 1, got 0"):
+        model.generate(**source(batch))
+
+
+def test_statistics_reach_every_link_of_a_chain():
+    model = tiny.lowres_model()
+    targets = [torch.rand(8, *tiny.IMAGE) * 3 + 2]
+    model.fit_statistics(targets)
+    small = model.encode(targets[0]).values
+    torch.testing.assert_close(model.prior.statistics.mean, small.mean((0, 2, 3)))
+    torch.testing.assert_close(model.decoder_model.source_statistics.mean, small.mean((0, 2, 3)))
+    torch.testing.assert_close(model.decoder_model.statistics.mean, targets[0].mean((0, 2, 3)))
 
 
 @pytest.mark.parametrize("extractor", [tiny.dc, tiny.kl, tiny.tiny_autoencoder, tiny.vq])

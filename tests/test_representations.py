@@ -61,11 +61,11 @@ def test_an_interrupted_extraction_leaves_nothing(tmp_path):
     extractor = tiny.autoencoder_extractor().eval()
     encode, calls = extractor.encode, []
 
-    def stops(target):
+    def stops(target, mask):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return encode(target)
+        return encode(target, mask)
 
     extractor.encode = stops
     with pytest.raises(KeyboardInterrupt):

@@ -8,7 +8,14 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 from transformers import pipeline
 
-from regen_hf import StageArguments, TrainingInterrupted, plot_losses, train_regenerator
+from regen_hf import (
+    ImageModality,
+    RegenerationProcessor,
+    StageArguments,
+    TrainingInterrupted,
+    plot_losses,
+    train_regenerator,
+)
 
 COLORS = {"red": (255, 0, 0), "blue": (0, 0, 255), "green": (0, 255, 0), "dancing": (255, 255, 0)}
 
@@ -40,14 +47,19 @@ def run(folder, kind="latents", dataset=None, model=None, **settings):
 
 @pytest.mark.parametrize("kind", STAGES)
 def test_every_kind_of_representation_trains_and_is_kept(kind, tmp_path):
-    before = {name: value.clone() for name, value in tiny.MODELS[kind]().state_dict().items()}
-    samples = {"samples": ["red heart", "blue dog"]}
-    model, results = run(tmp_path, kind, **samples)
+    model = tiny.MODELS[kind]()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    _, results = run(tmp_path, kind, model=model, samples=["red heart", "blue dog"])
     assert [result.name for result in results] == list(STAGES[kind])
     pipe = pipeline("regeneration", model=str(tmp_path / "model"))
     for name, value in model.state_dict().items():  # the moving average is in both
         assert torch.equal(pipe.model.state_dict()[name], value), name
-    assert any(not torch.equal(before[name], value) for name, value in model.state_dict().items())
+    parts = {"extractor": "extractor", "prior": "prior", "decoder": "decoder_model"}
+    for stage in STAGES[kind]:
+        changed = [
+            n for n in before if n.startswith(parts[stage]) and not torch.equal(before[n], model.state_dict()[n])
+        ]
+        assert changed, stage
     assert pipe("red heart")["image"].size == (16, 16)
     summary = json.loads((tmp_path / "training_summary.json").read_text())
     assert [(stage["name"], stage["steps"]) for stage in summary] == [(name, 6) for name in STAGES[kind]]
@@ -130,6 +142,16 @@ def test_bad_arguments_are_refused_before_training(tmp_path):
     assert not list(tmp_path.glob("**/*.safetensors"))
 
 
+def test_pictures_of_another_size_are_refused_before_training(tmp_path):
+    processor = RegenerationProcessor(tiny.text(), ImageModality(32))
+    with pytest.raises(ValueError, match=r"gives targets of shape \(3, 32, 32\), but AutoencoderExtractor reads .*16"):
+        train_regenerator(
+            tiny.latent_model(), processor, pairs(), tmp_path, source_column="text", target_column="image",
+            prior=arguments(),
+        )  # fmt: skip
+    assert not list(tmp_path.glob("**/*.safetensors"))
+
+
 def test_stages_without_their_part_are_refused(tmp_path):
     with pytest.raises(ValueError, match="`extractor` asks to train DownsampleExtractor, which is a rule"):
         run(tmp_path, "lowres", extractor=arguments())
@@ -147,7 +169,7 @@ def test_an_interruption_keeps_a_usable_model(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     model.prior.register_forward_pre_hook(press_ctrl_c)
-    with pytest.raises(TrainingInterrupted, match=r"training stopped; the model so far is in .*model"):
+    with pytest.raises(TrainingInterrupted, match=r"training was interrupted; the model so far is in .*model"):
         run(tmp_path, model=model)
     assert pipeline("regeneration", model=str(tmp_path / "model"))("red heart")["image"].size == (16, 16)
 

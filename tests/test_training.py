@@ -33,7 +33,7 @@ def data(y=Y):
 def run(steps=60, evaluate=None, module=None, y=Y, **arguments):
     torch.manual_seed(0)
     module = module or Line()
-    settings = {"max_steps": steps, "batch_size": 16, "warmup_steps": 5, "learning_rate": 2e-2, **arguments}
+    settings = {"max_steps": steps, "batch_size": 16, "warmup_steps": 2, "learning_rate": 2e-2, **arguments}
     return module, train(module, data(y), StageArguments(**settings), evaluate=evaluate, log_every=10)
 
 
@@ -43,7 +43,7 @@ def weights(module):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_learns(optimizer):
-    _, result = run(optimizer=optimizer)
+    _, result = run(optimizer=optimizer, learning_rate=2e-1)
     assert [step for step, _ in result.losses] == [10, 20, 30, 40, 50, 60]
     assert result.losses[-1][1] < 0.2 * result.losses[0][1]
     assert (result.steps, result.parameters) == (60, 25)
@@ -69,10 +69,28 @@ def test_the_average_is_what_is_kept():
     assert [step for step, _ in during] == [20, 40, 60]
     assert torch.equal(during[-1][1], weights(module))
     assert not module.training
+    plain = []
+    module = Line()
+    run(module=module, eval_every=20, evaluate=lambda step: plain.append(weights(module)))
+    for (_, average), last in zip(during, plain, strict=True):  # the same steps were taken underneath
+        assert not torch.equal(average, last)
+        torch.testing.assert_close(average, last, rtol=0.5, atol=0.3)
+
+
+def test_stages_may_differ_in_precision():
+    for precision in ("bf16", "no", None):
+        run(steps=3, mixed_precision=precision)
+
+
+def test_nothing_is_evaluated_after_a_loss_that_is_no_number():
+    seen = []
+    with pytest.raises(FloatingPointError, match="step 5"):
+        run(y=torch.full_like(Y, math.nan), eval_every=5, evaluate=seen.append)
+    assert not seen
 
 
 @pytest.mark.parametrize("arguments", [
-    {"learning_rate": 1e-3}, {"weight_decay": 1.0}, {"lr_scheduler": "constant"}, {"warmup_steps": 50},
+    {"learning_rate": 1e-3}, {"weight_decay": 1.0}, {"lr_scheduler": "cosine"}, {"warmup_steps": 50},
     {"max_grad_norm": 1e-3}, {"batch_size": 8}, {"beta2": 0.5}, {"mixed_precision": "bf16"}, {"ema_decay": 0.9},
     {"gradient_accumulation_steps": 2}, {"optimizer": "muon"}, {"seed": 3}, {"steps": 30},
 ], ids=lambda arguments: next(iter(arguments)))  # fmt: skip
@@ -89,7 +107,7 @@ def test_accumulated_batches_make_one_step():
 
 
 def test_stops_at_a_loss_that_is_no_number():
-    with pytest.raises(FloatingPointError, match=r"the loss of training is nan at step 10, learning rate 1\.82e-02"):
+    with pytest.raises(FloatingPointError, match=r"the loss of training is nan at step 10, learning rate 1\.72e-02"):
         run(y=torch.full_like(Y, math.nan))
 
 
@@ -131,13 +149,22 @@ def test_muon_takes_the_matrices_of_blocks_only():
     assert len(adamw.param_groups[0]["params"]) == 3
 
 
-@pytest.mark.parametrize(("name", "value", "message"), [
-    ("max_steps", 0, "must be a whole number of at least 1, got 0"),
-    ("batch_size", 2.5, "must be a whole number of at least 1, got 2.5"),
-    ("optimizer", "sgd", "must be one of adamw, muon, got 'sgd'"),
-    ("ema_decay", 1.0, r"must be in \[0, 1\), got 1.0"),
-    ("learning_rate", 0.0, "must be above 0, got 0.0"),
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"max_steps": 0}, "`max_steps` must be a whole number of at least 1, got 0"),
+    ({"batch_size": 2.5}, "`batch_size` must be a whole number of at least 1, got 2.5"),
+    ({"optimizer": "sgd"}, "`optimizer` must be one of adamw, muon, got 'sgd'"),
+    ({"lr_scheduler": "linaer"}, "`lr_scheduler` must be one of linear, cosine, .*, got 'linaer'"),
+    ({"mixed_precision": "bf61"}, "`mixed_precision` must be one of None, no, bf16, fp16, got 'bf61'"),
+    ({"mixed_precision": "fp16", "optimizer": "muon"}, "`mixed_precision` must not be 'fp16' with the optimizer"),
+    ({"warmup_steps": 5}, "`warmup_steps` must be below max_steps 5, got 5"),
+    ({"ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\), got 1.0"),
+    ({"learning_rate": 0.0}, "`learning_rate` must be above 0, got 0.0"),
+    ({"max_grad_norm": 0.0}, "`max_grad_norm` must be above 0, got 0.0"),
 ])  # fmt: skip
-def test_refuses_bad_arguments(name, value, message):
-    with pytest.raises(ValueError, match=f"`{name}` {message}"):
-        StageArguments(**{"max_steps": 5, name: value})
+def test_refuses_bad_arguments(settings, message):
+    with pytest.raises(ValueError, match=message):
+        StageArguments(**{"max_steps": 5, **settings})
+
+
+def test_warms_up_for_a_tenth_at_most_a_hundred_steps():
+    assert [StageArguments(max_steps=n).warmup_steps for n in (5, 300, 5000)] == [0, 30, 100]

@@ -18,9 +18,7 @@ from regen_hf import (
     AutoregressiveGenerator,
     DiffusionGenerator,
     DownsampleExtractor,
-    DownsampleExtractorConfig,
     IdentityExtractor,
-    IdentityExtractorConfig,
     ImageModality,
     RegenerationModel,
     RegenerationProcessor,
@@ -146,11 +144,11 @@ def autoencoder_extractor(autoencoder=None, kind: str = "latents", **settings) -
 
 
 def downsample() -> DownsampleExtractor:
-    return DownsampleExtractor(DownsampleExtractorConfig(target_shape=list(IMAGE), factor=4))
+    return DownsampleExtractor.from_components(target_shape=list(IMAGE), factor=4)
 
 
 def identity() -> IdentityExtractor:
-    return IdentityExtractor(IdentityExtractorConfig(target_shape=list(IMAGE)))
+    return IdentityExtractor.from_components(target_shape=list(IMAGE))
 
 
 def diffusion_prior(shape, **settings) -> DiffusionGenerator:

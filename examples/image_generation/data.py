@@ -43,6 +43,10 @@ def emoji_dataset(size: int, font_file: Path | None = None):
         A `datasets.Dataset` with the columns `text` and `image` (`size` × `size` RGB on white).
     """
     import emoji
+    from PIL import features
+
+    if not features.check("raqm"):
+        raise OSError("Pillow cannot join emoji of several parts without FriBiDi: `apt-get install libfribidi0`.")
     from datasets import Dataset, Features, Image, Value
     from PIL import Image as PILImage
     from PIL import ImageDraw, ImageFont

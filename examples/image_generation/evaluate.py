@@ -30,7 +30,7 @@ def measure(pipe: RegenerationPipeline, held, asked: list[int], text_column: str
     distances = torch.cdist(pictures.flatten(1).double(), truth.flatten(1).double())
     own = distances[torch.arange(len(asked)), torch.tensor(asked)]
     right = own <= distances.min(1).values + 1e-9
-    representation = [model.encode(batch).values for batch in truth.split(64)]
+    representation = [model.encode(batch.to(model.device)).values.cpu() for batch in truth.split(64)]
     disturbed = [_disturbed(values, model.config.extractor_config.representation_spec) for values in representation]
     return {
         "heldout_retrieval_top1": round(right.double().mean().item(), 4),
@@ -44,7 +44,8 @@ def measure(pipe: RegenerationPipeline, held, asked: list[int], text_column: str
 
 
 def _decoded(model, batches: list[torch.Tensor]) -> torch.Tensor:
-    return torch.cat([model.decode(Representation(values)).values for values in batches]).float().clamp(-1, 1)
+    decoded = [model.decode(Representation(values.to(model.device))).values.cpu() for values in batches]
+    return torch.cat(decoded).float().clamp(-1, 1)
 
 
 def _disturbed(values: torch.Tensor, spec) -> torch.Tensor:

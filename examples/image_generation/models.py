@@ -9,9 +9,7 @@ from regen_hf import (
     AutoregressiveGenerator,
     DiffusionGenerator,
     DownsampleExtractor,
-    DownsampleExtractorConfig,
     IdentityExtractor,
-    IdentityExtractorConfig,
     RegenerationModel,
 )
 
@@ -71,7 +69,7 @@ def codes(size: int, text) -> RegenerationModel:
 
 def lowres(size: int, text) -> RegenerationModel:
     """Text → a picture of a quarter of the size, made by a rule → the full picture, by a diffusion decoder."""
-    rule = DownsampleExtractor(DownsampleExtractorConfig(target_shape=[3, size, size], factor=4))
+    rule = DownsampleExtractor.from_components(target_shape=[3, size, size], factor=4)
     small = rule.config.representation_spec.shape
     prior = transformer_prior(small, text, patch_size=small[-1] // 4, prediction="sample")
     unet = UNet2DModel(
@@ -93,7 +91,7 @@ def lowres(size: int, text) -> RegenerationModel:
 
 def identity(size: int, text, num_layers: int = 6) -> RegenerationModel:
     """Text → picture: the direct map, of the same family of transformers."""
-    same = IdentityExtractor(IdentityExtractorConfig(target_shape=[3, size, size]))
+    same = IdentityExtractor.from_components(target_shape=[3, size, size])
     prior = transformer_prior((3, size, size), text, size // 4, num_layers=num_layers, prediction="sample")
     return RegenerationModel.from_components(same, prior)
 
@@ -115,7 +113,7 @@ def transformer_prior(shape, text, patch_size: int, num_layers: int = 6, **setti
         qk_norm="rms_norm",
     )
     start_from_identity(denoiser)
-    generation = {"guidance": 3.0, "num_inference_steps": 20}
+    generation = {"guidance": 2.0, "num_inference_steps": 20}
     encoder = text_encoder(text, WIDTH)
     return DiffusionGenerator.from_components(denoiser, tuple(shape), encoder, generation=generation, **settings)
 

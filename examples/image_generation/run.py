@@ -34,8 +34,15 @@ from regen_hf import (
 from regen_hf.files import check_output_folder
 from regen_hf.modalities.text import check_texts
 
-# steps of a whole run: learn Y′, learn the prior, learn the decoder
-STEPS = {"latents": (2000, 880, 0), "codes": (700, 900, 0), "lowres": (0, 600, 500), "identity": (0, 1000, 0)}
+STEPS = {  # of a whole run of about nine minutes on two cores
+    "latents": {"extractor": 2150, "prior": 860},
+    "codes": {"extractor": 1000, "prior": 700},
+    "lowres": {"prior": 700, "decoder": 700},
+    "identity": {"prior": 1000},
+}
+CODEC = {"batch_size": 32, "learning_rate": 2e-3, "beta2": 0.99, "warmup_steps": 50, "ema_decay": 0.995}
+PRIOR = {"batch_size": 128, "learning_rate": 8e-3, "optimizer": "muon", "warmup_steps": 100, "ema_decay": 0.998}
+RECIPES = {"extractor": CODEC, "prior": PRIOR, "decoder": {**CODEC, "learning_rate": 1e-3}}
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,21 +62,18 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def stage_arguments(options: argparse.Namespace, steps: tuple[int, int, int]) -> dict[str, StageArguments | None]:
-    """What each stage is trained with; a stage of no steps is left out."""
-    count = [round(n * options.scale) for n in steps]
-    shared = {"mixed_precision": "bf16", "seed": options.seed}
-    codec = {"batch_size": 32, "learning_rate": 2e-3, "beta2": 0.99, "warmup_steps": 50, "ema_decay": 0.995}
-    prior = {"batch_size": 128, "learning_rate": 8e-3, "optimizer": "muon", "ema_decay": 0.998}
-    recipes = {"extractor": codec, "prior": prior, "decoder": {**codec, "learning_rate": 1e-3}}
-    return {
-        name: StageArguments(max_steps=n, eval_every=max(1, n // 4), **recipe, **shared) if n else None
-        for (name, recipe), n in zip(recipes.items(), count, strict=True)
-    }
+def stage_arguments(options: argparse.Namespace, steps: dict[str, int]) -> dict[str, StageArguments]:
+    """What each stage is trained with; four evaluations each."""
+    found = {}
+    for stage, count in steps.items():
+        recipe = {**RECIPES[stage], "warmup_steps": min(RECIPES[stage]["warmup_steps"], count // 10)}
+        shared = {"mixed_precision": "bf16", "seed": options.seed, "eval_every": -(-count // 4)}
+        found[stage] = StageArguments(max_steps=count, **recipe, **shared)
+    return found
 
 
 def train_and_measure(
-    options, folder: Path, dataset, representation: str, steps: tuple[int, int, int], **build
+    options: argparse.Namespace, folder: Path, dataset, representation: str, steps: dict[str, int], **build
 ) -> dict:
     """One regenerator from nothing; returns its metrics."""
     trained, held, asked = split(dataset, options.text_column)
@@ -77,8 +81,7 @@ def train_and_measure(
     processor = RegenerationProcessor(text, ImageModality(options.size))
     torch.manual_seed(options.seed)
     model = REPRESENTATIONS[representation](options.size, text, **build)
-    if sum(steps[::2]):
-        model.extractor.to(memory_format=torch.channels_last)
+    model.extractor.to(memory_format=torch.channels_last)
     held_texts = held[options.text_column]
     results = train_regenerator(
         model,
@@ -119,11 +122,11 @@ def compare(options: argparse.Namespace, dataset, metrics: dict) -> dict:
     text = TextModality.from_words(trained[options.text_column])
     sizes = {n: REPRESENTATIONS["identity"](options.size, text, num_layers=n).num_parameters() for n in range(1, 16)}
     layers = min(sizes, key=lambda n: abs(sizes[n] - metrics["parameters"]))
-    budget = sum(metrics.get(f"seconds_{stage}", 0) for stage in ("extractor", "prior", "decoder"))
-    folder = options.output / "direct"
-    timed = train_and_measure(options, folder, dataset, "identity", (0, 40, 0), num_layers=layers)
-    steps = round(40 * budget / timed["seconds_prior"] / options.scale)
-    direct = train_and_measure(options, folder, dataset, "identity", (0, steps, 0), num_layers=layers)
+    budget = sum(metrics.get(f"seconds_{stage}", 0) for stage in RECIPES)
+    folder, trial = options.output / "direct", 40
+    timed = train_and_measure(options, folder, dataset, "identity", {"prior": trial}, num_layers=layers)
+    steps = {"prior": max(1, round(trial * budget / timed["seconds_prior"]))}
+    direct = train_and_measure(options, folder, dataset, "identity", steps, num_layers=layers)
     return {f"direct_{name}": value for name, value in direct.items()}
 
 
@@ -141,15 +144,22 @@ def main(argv: list[str] | None = None) -> None:
     dataset = image.prepare_column(dataset, options.image_column)
     reads = {options.text_column: check_texts, options.image_column: image.as_target}
     dataset = readable_examples(dataset, reads, options.on_bad_example)
-    steps = STEPS[options.representation]
+    trained, held, asked = split(dataset, options.text_column)
+    if not asked:
+        raise ValueError(
+            f"{len(trained)} examples to train on and {len(held)} held out are too few: none of the held-out texts "
+            "is made of words that occur in training, so there is nothing to measure on."
+        )
+    steps = {stage: max(1, round(n * options.scale)) for stage, n in STEPS[options.representation].items()}
     metrics = train_and_measure(options, options.output, dataset, options.representation, steps)
     metrics["seconds_total"] = round(time.perf_counter() - started, 1)
     metrics["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     metrics["cpu_cores"] = os.cpu_count()
-    if options.compare:
-        metrics |= compare(options, dataset, metrics)
     path = options.output / "metrics.json"
     path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    if options.compare:
+        metrics |= compare(options, dataset, metrics)
+        path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(metrics, indent=2))
     print(f"look at {options.output / 'samples.png'} and {options.output / 'curves.png'}")
 
@@ -158,6 +168,6 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt as interrupt:
-        sys.exit(f"\n{interrupt or 'stopped'}")
+        sys.exit(f"\n{str(interrupt) or 'stopped before anything was trained'}")
     except (ValueError, OSError, TypeError) as error:
         sys.exit(f"error: {error}")

@@ -38,6 +38,7 @@ class _StrictLoading:
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """As transformers' own; raises `ValueError` where the checkpoint lacks weights."""
+        kwargs.setdefault("use_safetensors", True)  # never a pickle
         wants_info = kwargs.pop("output_loading_info", False)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         wrong = {k: sorted(map(str, info[k])) for k in ("missing_keys", "mismatched_keys") if info.get(k)}
@@ -103,7 +104,13 @@ class RuleExtractor(PreTrainedExtractor):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, config: ExtractorConfig | None = None, **kwargs):
         """From the config alone, since there are no weights; the rule works in whatever dtype it is given."""
-        return cls(config or cls.config_class.from_pretrained(pretrained_model_name_or_path))
+        return cls(config or cls.config_class.from_pretrained(pretrained_model_name_or_path, **kwargs))
+
+    @classmethod
+    def from_components(cls, **settings) -> "RuleExtractor":
+        """The rule with these fields of its config; raises `TypeError` for one that it does not have."""
+        check_settings(cls.config_class, settings)
+        return cls(cls.config_class(**settings))
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
         raise NotImplementedError(f"{type(self).__name__} is a rule and has nothing to learn.")
@@ -156,7 +163,12 @@ class PreTrainedGenerator(_LocalClass, _StrictLoading, PreTrainedModel):
     _supports_sdpa = True
 
     def fit_statistics(self, targets: Iterable[torch.Tensor], sources: Iterable[torch.Tensor] | None = None) -> None:
-        """Measures once, on training data, what the generator needs to know about it. Most need nothing."""
+        """Measures once, on training data, what the generator needs to know about it; by default nothing.
+
+        Args:
+            targets: batches of targets; they may be iterated more than once.
+            sources: batches of the source representations that belong to them, where the source is one.
+        """
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source) -> LossOutput:
         """The training loss of making `target` from the source."""

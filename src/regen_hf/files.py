@@ -39,6 +39,11 @@ def atomic_folder(folder: str | os.PathLike) -> Iterator[Path]:
         new, old = Path(scratch, "new"), Path(scratch, "old")
         new.mkdir()
         yield new
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(new, folder)
+        try:
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(new, folder)
+        except BaseException:
+            if old.exists() and not folder.exists():
+                os.replace(old, folder)
+            raise

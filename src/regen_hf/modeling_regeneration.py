@@ -86,6 +86,13 @@ class RegenerationModel(PreTrainedGenerator):
             raise TypeError(f"`decoder_kwargs` must be empty, got {sorted(decoder_kwargs)}: this model has no decoder.")
         return self.extractor.decode(representation)
 
+    def fit_statistics(self, targets, sources=None) -> None:
+        """Fits the prior on the Y′ of the targets, and the decoder on the targets and their Y′."""
+        encoded = [self.encode(batch.to(self.device)).values for batch in targets]
+        self.prior.fit_statistics(encoded, sources)
+        if self.decoder_model is not None:
+            self.decoder_model.fit_statistics(targets, encoded)
+
     def reconstruct(
         self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **decoder_kwargs
     ) -> Representation:
@@ -137,7 +144,7 @@ class RegenerationModel(PreTrainedGenerator):
                 name: value.repeat_interleave(num_return_sequences, dim=0) if torch.is_tensor(value) else value
                 for name, value in prior_kwargs.items()
             }
-        representation = self.prior.generate(**prior_kwargs)
+        representation = self.prior.generate(**{**(self.config.generation or {}), **prior_kwargs})
         decoder_kwargs = dict(decoder_kwargs or {})
         if self.decoder_model is not None and prior_kwargs.get("generator") is not None:
             decoder_kwargs.setdefault("generator", prior_kwargs["generator"])

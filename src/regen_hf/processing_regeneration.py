@@ -11,6 +11,8 @@ from transformers.utils import PROCESSOR_NAME
 from .contracts import _LocalClass
 from .modalities import Modality
 
+SUBFOLDERS = {"source": "", "target": "target"}  # where each side keeps what it saves, such as a tokenizer
+
 
 class RegenerationProcessor(_LocalClass, ProcessorMixin):
     """Holds the kind of data that X is and the kind that Y is.
@@ -52,8 +54,8 @@ class RegenerationProcessor(_LocalClass, ProcessorMixin):
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.fspath(save_directory))), **kwargs)
         os.makedirs(save_directory, exist_ok=True)
-        self.source.save(os.fspath(save_directory))
-        self.target.save(os.fspath(save_directory))
+        for part, subfolder in SUBFOLDERS.items():
+            getattr(self, part).save(os.path.join(save_directory, subfolder))
         path = os.path.join(save_directory, PROCESSOR_NAME)
         self.to_json_file(path)
         return [path]
@@ -64,7 +66,7 @@ class RegenerationProcessor(_LocalClass, ProcessorMixin):
         name = os.fspath(pretrained_model_name_or_path)
         settings, _ = cls.get_processor_dict(name, **kwargs)
         places = {k: v for k, v in kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only")}
-        return cls(*(cls._load_part(name, settings, part, places) for part in ("source", "target")))
+        return cls(**{part: cls._load_part(name, settings, part, places) for part in SUBFOLDERS})
 
     @staticmethod
     def _load_part(name: str, settings: dict, part: str, places: dict) -> Modality:
@@ -77,4 +79,4 @@ class RegenerationProcessor(_LocalClass, ProcessorMixin):
             raise ValueError(
                 f"`{part}` in {PROCESSOR_NAME} of {name} must name one of {', '.join(known)}, got {kind!r}."
             )
-        return getattr(modalities, kind).load(name, described, **places)
+        return getattr(modalities, kind).load(name, described, subfolder=SUBFOLDERS[part], **places)

@@ -99,12 +99,20 @@ def extract(
     with atomic_folder(place) as new:
         with _Writer(new / DATA, math.prod(spec.shape), kind) as writer:
             for start in tqdm(range(0, len(dataset), batch_size), desc="extract", unit="batch"):
-                target = modality.as_target(dataset[start : start + batch_size][column])["target"]
-                writer.write(extractor.encode(target.to(extractor.device)).values)
+                batch = modality.as_target(dataset[start : start + batch_size][column])
+                writer.write(_encode(extractor, **batch))
         description = {"shape": list(spec.shape), "discrete": discrete, "fingerprint": parts}
         (new / DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="utf-8")
     extractor.train(was_training)
     return RepresentationCache(place)
+
+
+def _encode(extractor: PreTrainedExtractor, target: torch.Tensor, target_mask: torch.Tensor | None = None):
+    mask = None if target_mask is None else target_mask.to(extractor.device)
+    representation = extractor.encode(target.to(extractor.device), mask)
+    if representation.mask is not None:
+        raise ValueError(f"{type(extractor).__name__} gives a mask; a cache holds representations of one size only.")
+    return representation.values
 
 
 class _Writer:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 from .files import atomic_folder, check_output_folder
 from .modalities import Modality
 from .modeling_regeneration import RegenerationModel
+from .outputs import RepresentationSpec
 from .pipeline_regeneration import RegenerationPipeline
 from .processing_regeneration import RegenerationProcessor
 from .representations import extract
@@ -61,8 +63,12 @@ def train_regenerator(
         raise ValueError(f"`extractor` asks to train {type(model.extractor).__name__}, which is a rule.")
     if decoder is not None and model.decoder_model is None:
         raise ValueError("`decoder` asks to train a decoder, but the model has none.")
-    weight_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
-    folder = check_output_folder(output_folder, needed_bytes=3 * weight_bytes)
+    from accelerate import PartialState
+
+    if PartialState().num_processes > 1:
+        raise NotImplementedError("train_regenerator runs in one process; this run has several.")
+    count = len(dataset) + (len(dataset) + len(unpaired or ()) if decoder is not None else 0)
+    folder = check_output_folder(output_folder, needed_bytes=_needed_bytes(model, count))
     read_y = {target_column: processor.target.as_target}
     dataset = _prepared(dataset, {source_column: processor.source, target_column: processor.target})
     dataset = readable_examples(dataset, {source_column: processor.source.as_source, **read_y}, on_bad_example)
@@ -73,8 +79,7 @@ def train_regenerator(
         unpaired = _prepared(unpaired, {target_column: processor.target}).select_columns([target_column])
         unpaired = readable_examples(unpaired, read_y, on_bad_example)
         targets = concatenate_datasets([targets, unpaired.cast(targets.features)])
-    from accelerate import PartialState
-
+    _check_target_shape(model, processor, targets[0][target_column])
     model.to(PartialState().device)  # as a whole: `train` moves the part that it trains only
     run = _Run(model, processor, folder, samples)
     try:
@@ -90,7 +95,7 @@ def train_regenerator(
             run.stage("prior", model.prior, Batches(len(dataset), pairs), prior)
         if decoder is not None:
             all_targets, sources = run.targets(targets, target_column), run.extract(targets, target_column)
-            model.decoder_model.fit_statistics(_targets_only(all_targets), sources.batches())
+            model.decoder_model.fit_statistics(_TargetsOnly(all_targets), sources.batches())
 
             def back(rows: list[int]) -> dict[str, torch.Tensor]:
                 return {**all_targets.read(rows), "source": sources[rows]}
@@ -103,6 +108,21 @@ def train_regenerator(
         ) from interrupt
     run.save()
     return run.results
+
+
+def _needed_bytes(model: RegenerationModel, count: int) -> int:
+    """What a run writes: the model, its successor while both are there, and `count` representations."""
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    return 3 * weights + 4 * count * math.prod(model.config.extractor_config.representation_spec.shape)
+
+
+def _check_target_shape(model: RegenerationModel, processor: RegenerationProcessor, example: Any) -> None:
+    shape = tuple(processor.target.as_target([example])["target"].shape[1:])
+    spec = model.config.target_spec
+    if not spec.fits(RepresentationSpec(shape, spec.num_codes)):
+        raise ValueError(
+            f"the processor gives targets of shape {shape}, but {type(model.extractor).__name__} reads {spec}."
+        )
 
 
 def _prepared(dataset, columns: dict[str, Modality]):
@@ -203,9 +223,15 @@ class _Run:
         os.replace(scratch, path)
 
 
-def _targets_only(data: Batches, batch_size: int = 256) -> Iterator[torch.Tensor]:
-    for start in range(0, data.length, batch_size):
-        yield data.read(list(range(start, min(start + batch_size, data.length))))["target"]
+class _TargetsOnly:
+    """The targets of `Batches`, in order, as often as they are asked for."""
+
+    def __init__(self, data: Batches, batch_size: int = 256):
+        self.data, self.batch_size = data, batch_size
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for start in range(0, self.data.length, self.batch_size):
+            yield self.data.read(list(range(start, min(start + self.batch_size, self.data.length))))["target"]
 
 
 def plot_losses(results: Sequence[StageResult], path: str | os.PathLike) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 OPTIMIZERS = ("adamw", "muon")
+PRECISIONS = (None, "no", "bf16", "fp16")
 
 
 @dataclasses.dataclass
@@ -24,11 +25,11 @@ class StageArguments:
             the rest; both take the same `learning_rate`.
         beta2, weight_decay: of the optimizer.
         lr_scheduler: a schedule of `transformers.get_scheduler`, such as `"linear"` or `"cosine"`.
-        warmup_steps: steps until the learning rate is at its highest.
+        warmup_steps: steps until the learning rate is at its highest; a tenth of all, at most 100, if not given.
         max_grad_norm: gradients are clipped to this norm.
         gradient_accumulation_steps: batches whose gradients are added up to one step.
         ema_decay: of the moving average of the weights, which is what is kept; 0 keeps the last weights.
-        mixed_precision: `"no"`, `"bf16"` or `"fp16"`.
+        mixed_precision: `"no"`, `"bf16"` or `"fp16"`; `None` leaves it to `accelerate launch`.
         seed: of the order of the data, of noise and of dropout.
         eval_every: steps between two evaluations; 0 evaluates at the end only.
     """
@@ -40,11 +41,11 @@ class StageArguments:
     beta2: float = 0.95
     weight_decay: float = 0.01
     lr_scheduler: str = "linear"
-    warmup_steps: int = 100
+    warmup_steps: int | None = None
     max_grad_norm: float = 1.0
     gradient_accumulation_steps: int = 1
     ema_decay: float = 0.0
-    mixed_precision: str = "no"
+    mixed_precision: str | None = None
     seed: int = 0
     eval_every: int = 0
 
@@ -52,8 +53,20 @@ class StageArguments:
         for name in ("max_steps", "batch_size", "gradient_accumulation_steps"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}.")
+        from transformers import SchedulerType
+
+        if self.warmup_steps is None:
+            self.warmup_steps = min(100, self.max_steps // 10)
+        schedulers = [scheduler.value for scheduler in SchedulerType]
+        for name, known in (("optimizer", OPTIMIZERS), ("mixed_precision", PRECISIONS), ("lr_scheduler", schedulers)):
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"`{name}` must be one of {', '.join(map(str, known))}, got {value!r}.")
+        if not 0 <= self.warmup_steps < self.max_steps:
+            raise ValueError(f"`warmup_steps` must be below max_steps {self.max_steps}, got {self.warmup_steps}.")
+        if self.mixed_precision == "fp16" and self.optimizer == "muon":
+            raise ValueError("`mixed_precision` must not be 'fp16' with the optimizer 'muon'; take 'bf16'.")
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"`max_grad_norm` must be above 0, got {self.max_grad_norm}; infinity clips nothing.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"`ema_decay` must be in [0, 1), got {self.ema_decay}.")
         if not self.learning_rate > 0:
@@ -62,7 +75,10 @@ class StageArguments:
 
 @dataclasses.dataclass
 class StageResult:
-    """What training a stage gave: losses as `(step, mean loss since the last entry)`, steps, seconds, parameters."""
+    """What training a stage gave: losses as `(step, mean loss since the last entry)`, steps, seconds, parameters.
+
+    The seconds are those of training alone, without evaluations.
+    """
 
     name: str
     losses: list[tuple[int, float]]
@@ -106,9 +122,11 @@ def train(
         FloatingPointError: if the loss is NaN or infinite.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import GradientAccumulationPlugin, set_seed
 
     set_seed(arguments.seed)
+    AcceleratorState._reset_state()  # else every stage of a process has the precision of the first
     accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         # without `sync_with_dataloader`, the last step of a pass would add up fewer batches than the others
@@ -132,7 +150,7 @@ def train(
     prepared, loader, *optimizers = accelerator.prepare(module, loader, *optimizers)
     if average is not None:
         average.to(accelerator.device)
-    losses, recent, started, step = [], [], time.perf_counter(), 0
+    losses, recent, started, evaluating, step = [], [], time.perf_counter(), 0.0, 0
     bar = tqdm(total=arguments.max_steps, desc=name, unit="step", disable=not accelerator.is_main_process)
     module.train()
     try:
@@ -161,17 +179,22 @@ def train(
             if step == arguments.max_steps:
                 break
             if evaluate is not None and arguments.eval_every and step % arguments.eval_every == 0:
+                paused = time.perf_counter()
+                if recent:
+                    _mean(recent, name, step, schedules[0].get_last_lr()[0])  # nothing is saved after a loss of NaN
                 with _averaged(average, parameters):
                     module.eval()
                     evaluate(step)
                     module.train()
+                evaluating += time.perf_counter() - paused
     finally:
         bar.close()
         if average is not None:
             average.copy_to(parameters)
         accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+        vars(module).pop("forward", None)  # accelerate leaves its own on the instance
         module.eval()
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started - evaluating
     if evaluate is not None:
         evaluate(step)
     return StageResult(name, losses, step, seconds, sum(p.numel() for p in parameters))

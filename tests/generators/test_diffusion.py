@@ -1,7 +1,13 @@
 import pytest
 import tiny
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    UNet2DModel,
+)
 from generators.conformance import GeneratorConformance
 
 from regen_hf import DiffusionGenerator
@@ -51,6 +57,20 @@ class TestDiTWithItsOwnClasses(TestUNetWithClasses):
     def test_training_step_reaches_source_and_backbone(self, generator):
         generator(target=self.target(generator), **self.source()).loss.backward()
         assert next(generator.denoiser.parameters()).grad is not None
+
+
+class TestUNetWithItsOwnClasses(TestUNetWithClasses):
+    def make(self, **settings):
+        net = UNet2DModel(
+            sample_size=4, in_channels=4, out_channels=4, block_out_channels=(8, 8), layers_per_block=1,
+            down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, norm_num_groups=4,
+            add_attention=False, num_class_embeds=6,
+        )  # fmt: skip
+        return DiffusionGenerator.from_components(net, SHAPE, num_classes=5, **settings)
+
+    def test_training_step_reaches_source_and_backbone(self, generator):
+        generator(target=self.target(generator), **self.source()).loss.backward()
+        assert generator.denoiser.net.class_embedding.weight.grad.abs().sum() > 0
 
 
 class TestDecoderOfALowResolutionImage(DiffusionConformance):
@@ -156,14 +176,19 @@ def test_source_noise_disturbs_training_only():
         torch.manual_seed(1)
         losses.append(decoder(target=torch.zeros(2, *tiny.IMAGE), source=source).loss.item())
     assert losses[0] != losses[1]
+    quick = {"source": source, "num_inference_steps": 2}
+    noisy = [decoder.generate(**quick, generator=torch.Generator().manual_seed(0)).values for _ in range(2)]
+    decoder.config.source_noise = 0.0
+    plain = decoder.generate(**quick, generator=torch.Generator().manual_seed(0)).values
+    assert torch.equal(noisy[0], noisy[1]) and torch.equal(noisy[0], plain)
 
 
-@pytest.mark.parametrize(("sampling", "mean"), [("uniform", 0.289), ("logit_normal", 0.208)])
-def test_timestep_sampling_decides_how_noisy_training_is(sampling, mean):
+@pytest.mark.parametrize(("sampling", "deviation"), [("uniform", 0.289), ("logit_normal", 0.208), ("mode", 0.216)])
+def test_timestep_sampling_decides_how_noisy_training_is(sampling, deviation):
     from regen_hf.generators.noising import draw_levels
 
     levels = draw_levels(sampling, 20000, torch.device("cpu"))
-    assert levels.std().item() == pytest.approx(mean, abs=0.01)
+    assert levels.std().item() == pytest.approx(deviation, abs=0.01)
 
 
 def test_padding_does_not_count():
@@ -191,7 +216,7 @@ def test_refuses_a_backbone_that_does_not_fit():
         DiffusionGenerator.from_components(tiny.unet(tiny.IMAGE), tiny.IMAGE, source_shape=[3, 4, 4])
     with pytest.raises(ValueError, match="takes no encoder_hidden_states"):
         DiffusionGenerator.from_components(tiny.dit(SHAPE), SHAPE, tiny.bert())
-    with pytest.raises(ValueError, match="num_embeds_ada_norm 5, but num_classes is 7"):
+    with pytest.raises(ValueError, match="num_embeds_ada_norm 5, but num_classes 7 needs 7"):
         DiffusionGenerator.from_components(tiny.dit(SHAPE), SHAPE, num_classes=7)
     flux = FluxTransformer2DModel(
         in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2,
@@ -214,6 +239,45 @@ def test_refuses_settings_that_are_unknown():
         tiny.diffusion_prior(SHAPE, condition_dropout=1.5)
     with pytest.raises(ValueError, match="`num_inference_steps` must be a whole number of at least 1, got 0"):
         tiny.diffusion_prior(SHAPE).generate(**tiny.processor()(source=["red heart"]), num_inference_steps=0)
+
+
+@pytest.mark.parametrize(("scheduler", "message"), [
+    (DPMSolverMultistepScheduler(use_flow_sigmas=True), "must have use_flow_sigmas and use_dynamic_shifting off"),
+    (FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), "must have use_flow_sigmas"),
+    ("EDMEulerScheduler", "is of neither kind that is known"),
+])  # fmt: skip
+def test_refuses_schedulers_of_another_kind(scheduler, message):
+    with pytest.raises(ValueError, match=message):
+        tiny.diffusion_prior(SHAPE, scheduler=scheduler)
+
+
+def test_a_backbone_hides_no_classes_by_itself():
+    generator = DiffusionGenerator.from_components(tiny.dit(SHAPE), SHAPE, num_classes=5, condition_dropout=0.0).train()
+    given = (torch.zeros(1, *SHAPE), torch.ones(1), None, None, torch.tensor([[2]]), torch.zeros(1, dtype=torch.bool))
+    condition = generator.source_encoder(class_labels=given[4])
+    outputs = [generator._denoise(given[0], given[1], condition, *given[3:]) for _ in range(50)]
+    assert all(torch.equal(outputs[0], output) for output in outputs)
+
+
+def test_text_encoders_by_name(tmp_path):
+    """The text half of CLIP under the name of the whole, frozen; and what is no encoder is refused."""
+    from transformers import BartConfig, BartModel, CLIPConfig, CLIPModel
+
+    vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+              "image_size": 8, "patch_size": 4}  # fmt: skip
+    clip = CLIPModel(CLIPConfig(text_config=tiny.clip().to_dict(), vision_config=vision, projection_dim=8))
+    clip.save_pretrained(tmp_path / "clip")
+    generator = DiffusionGenerator.from_components(tiny.sd3(SHAPE), SHAPE, str(tmp_path / "clip"))
+    found = dict(generator.source_encoder.encoder.named_parameters())
+    assert found and not any(p.requires_grad for p in found.values())
+    expected = clip.text_model.state_dict()
+    for name, value in found.items():
+        assert torch.equal(value, expected[name.removeprefix("text_model.")]), name
+    bart = BartConfig(vocab_size=16, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+                      decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16)  # fmt: skip
+    BartModel(bart).save_pretrained(tmp_path / "bart")
+    with pytest.raises(ValueError, match="`source_encoder` must be an encoder: what BartConfig gives"):
+        DiffusionGenerator.from_components(tiny.sd3(SHAPE), SHAPE, str(tmp_path / "bart"))
 
 
 def test_loads_backbone_and_text_encoder_by_folder(tmp_path):

@@ -43,6 +43,11 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     num_codes: int = 256
     is_encoder_decoder: bool = True
 
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.source_shape is not None:
+            raise ValueError("`source_shape` must be None: AutoregressiveGenerator reads text or classes.")
+
     @property
     def target_spec(self) -> RepresentationSpec:
         return RepresentationSpec(tuple(self.target_shape), self.num_codes)

@@ -54,19 +54,31 @@ class ConditionalGeneratorConfig(GeneratorConfig):
 
 
 def load_source_encoder(source_encoder: "str | PreTrainedModel | PreTrainedConfig") -> PreTrainedModel:
-    """A text encoder from a Hub name or folder, a live model as it is, or a new one from a configuration."""
+    """A text encoder by Hub name or folder, which is frozen, a live one as it is, or a new one from a config.
+
+    Of a model of text and something else, such as CLIP, it is the part that reads text.
+    """
     if isinstance(source_encoder, PreTrainedModel):
         return source_encoder
     if isinstance(source_encoder, str):
-        config = AutoConfig.from_pretrained(source_encoder)
-        return _text_encoder_class(config).from_pretrained(source_encoder, use_safetensors=True)
+        config = AutoConfig.from_pretrained(source_encoder).get_text_config()
+        encoder_class = _text_encoder_class(config)
+        encoder = encoder_class.from_pretrained(source_encoder, config=config, use_safetensors=True)
+        return encoder.requires_grad_(False)
     if isinstance(source_encoder, PreTrainedConfig):
         return _text_encoder_class(source_encoder).from_config(source_encoder)
     raise TypeError(f"`source_encoder` must be a name, a model or a config, got {type(source_encoder).__name__}.")
 
 
 def _text_encoder_class(config: PreTrainedConfig) -> type:
-    return AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return AutoModelForTextEncoding
+    if config.is_encoder_decoder:
+        raise ValueError(
+            f"`source_encoder` must be an encoder: what {type(config).__name__} gives at its end is its decoder's. "
+            "T5 and its like are known to transformers as text encoders."
+        )
+    return AutoModel
 
 
 @dataclass

@@ -96,7 +96,8 @@ class DiffusionGenerator(PreTrainedGenerator):
         super().__init__(config)
         self.denoiser = denoiser or DiffusersModule(config.denoiser_config)
         self._takes = self._check_denoiser()
-        self.make_scheduler()  # an unknown scheduler is refused here, not after training
+        self._hide_labels_here_only()
+        self._process = noising_process(self.make_scheduler(), config.prediction)
         hidden_width, pooled_width = self._width(HIDDEN_WIDTHS), self._width(POOLED_WIDTHS)
         width = hidden_width or pooled_width or 1
         self.source_encoder = SourceEncoder(config, width, source_encoder)
@@ -153,7 +154,11 @@ class DiffusionGenerator(PreTrainedGenerator):
         hidden, timestep = torch.zeros(1, dtype=torch.bool, device=device), torch.ones(1, device=device)
         self.eval()
         try:
-            output = self._denoise(noisy, timestep, condition, stacked, None, hidden)
+            labels = None if self.config.num_classes is None else torch.zeros(1, 1, dtype=torch.long, device=device)
+            output = self._denoise(noisy, timestep, condition, stacked, labels, hidden)
+            scheduler = self.make_scheduler()
+            scheduler.set_timesteps(2, device=device)
+            scheduler.step(output, scheduler.timesteps[0], noisy)
         except Exception as error:
             name = type(self.denoiser.net).__name__
             raise ValueError(f"{name} cannot take what DiffusionGenerator gives it: {error}") from error
@@ -166,11 +171,16 @@ class DiffusionGenerator(PreTrainedGenerator):
     def make_scheduler(self):
         """A new diffusers scheduler, as the config describes it, for values of unit variance."""
         settings = dict(self.config.scheduler)
-        scheduler_class = diffusers_class(settings.pop("_class_name", ""), "SchedulerMixin")
+        scheduler_class = diffusers_class(name := settings.pop("_class_name", ""), "SchedulerMixin")
         settings["prediction_type"] = PREDICTIONS[self.config.prediction]
         settings["clip_sample"] = False  # diffusers clips to [-1, 1] by default, which fits pixels only
         known = inspect.signature(scheduler_class.__init__).parameters
-        return scheduler_class.from_config({k: v for k, v in settings.items() if k in known})
+        scheduler = scheduler_class.from_config({k: v for k, v in settings.items() if k in known})
+        if scheduler.config.get("use_flow_sigmas") or scheduler.config.get("use_dynamic_shifting"):
+            raise ValueError(f"`scheduler` {name} must have use_flow_sigmas and use_dynamic_shifting off.")
+        if not hasattr(scheduler, "scale_noise") and not hasattr(scheduler, "alphas_cumprod"):
+            raise ValueError(f"`scheduler` {name} is of neither kind that is known: flow matching or diffusion.")
+        return scheduler
 
     def _width(self, names: tuple[str, ...]) -> int | None:
         found = (self.denoiser.net.config.get(name) for name in names)
@@ -199,10 +209,20 @@ class DiffusionGenerator(PreTrainedGenerator):
             raise ValueError(
                 f"{name} takes no encoder_hidden_states, so it cannot read text (`source_encoder_config`)."
             )
-        classes = net.config.get("num_embeds_ada_norm")
-        if classes is not None and config.num_classes is not None and classes != config.num_classes:
-            raise ValueError(f"{name} has num_embeds_ada_norm {classes}, but num_classes is {config.num_classes}.")
+        # a diffusers transformer adds a null class by itself, a UNet does not
+        for field, more in (("num_embeds_ada_norm", 0), ("num_class_embeds", 1)):
+            found, needed = net.config.get(field), (config.num_classes or 0) + more
+            if found is not None and config.num_classes is not None and found != needed:
+                raise ValueError(f"{name} has {field} {found}, but num_classes {config.num_classes} needs {needed}.")
         return takes
+
+    def _hide_labels_here_only(self) -> None:
+        """Some backbones hide classes by themselves in training, beside `condition_dropout`."""
+        from diffusers.models.embeddings import LabelEmbedding
+
+        for module in self.denoiser.modules():
+            if isinstance(module, LabelEmbedding):
+                module.dropout_prob = 0.0
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -236,7 +256,7 @@ class DiffusionGenerator(PreTrainedGenerator):
         stacked = self._prepare_source(source, sample)
         if stacked is not None:
             stacked = stacked + self.config.source_noise * torch.randn_like(stacked)
-        process = noising_process(self.make_scheduler(), self.config.prediction)
+        process = self._process
         level = draw_levels(self.config.timestep_sampling, len(sample), sample.device)
         noise = torch.randn_like(sample)
         noisy, timestep = process.add_noise(sample, noise, level)
@@ -334,8 +354,9 @@ class DiffusionGenerator(PreTrainedGenerator):
         """Classes for a backbone that embeds them itself; its null class is the one after the last."""
         if "encoder_hidden_states" in self._takes:
             return None
-        if class_labels is None:
-            return torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
+        if self.config.num_classes is None:
+            embeds = self.denoiser.net.config.get("num_embeds_ada_norm") is not None
+            return torch.zeros(len(hidden), dtype=torch.long, device=hidden.device) if embeds else None
         return torch.where(hidden, self.config.num_classes, class_labels[:, 0])
 
     def _prepare_source(self, source: torch.Tensor | None, sample: torch.Tensor) -> torch.Tensor | None:

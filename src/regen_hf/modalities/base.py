@@ -45,6 +45,6 @@ class Modality:
         """Writes what does not fit into `to_dict`, such as a tokenizer."""
 
     @classmethod
-    def load(cls, name_or_path: str, settings: dict[str, Any], **kwargs) -> "Modality":
+    def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "Modality":
         """The reverse of `to_dict` and `save`; `kwargs` say where on the Hub (`revision`, `token`, ...)."""
         return cls(**settings)

@@ -73,20 +73,20 @@ class TextModality(Modality):
             ValueError: for text with nothing in it.
         """
         check_texts(examples)
-        self._warn_of_losses(examples)
         tokens = self.tokenizer(
             list(examples), padding="max_length", truncation=True, max_length=self.max_length, return_tensors="pt"
         )
+        self._warn_of_losses(examples, tokens["input_ids"], tokens["attention_mask"].bool())
         return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
 
-    def _warn_of_losses(self, examples: Sequence[str]) -> None:
-        unknown_id = self.tokenizer.unk_token_id
-        for text, ids in zip(examples, self.tokenizer(list(examples), verbose=False)["input_ids"], strict=True):
-            if len(ids) > self.max_length:
-                kept = self.tokenizer.decode(ids[: self.max_length], skip_special_tokens=True)
-                warnings.warn(f"text cut after {self.max_length} tokens: {text!r} is read as {kept!r}.", stacklevel=3)
-            if unknown_id is not None and ids and all(i == unknown_id for i in ids):
-                warnings.warn(f"no word of {text!r} is known to the tokenizer.", stacklevel=3)
+    def _warn_of_losses(self, examples: Sequence[str], ids: torch.Tensor, mask: torch.Tensor) -> None:
+        no_words = torch.isin(ids, torch.tensor(self.tokenizer.all_special_ids)) & mask
+        for i, text in enumerate(examples):
+            if mask[i].all() and len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_length:
+                kept = self.tokenizer.decode(ids[i], skip_special_tokens=True)
+                warnings.warn(f"text cut after {self.max_length} tokens: {text!r} is read as {kept!r}.", stacklevel=4)
+            if no_words[i, mask[i]].all():
+                warnings.warn(f"no word of {text!r} is known to the tokenizer.", stacklevel=4)
 
     def to_dict(self) -> dict[str, Any]:
         return {"max_length": self.max_length}
@@ -95,5 +95,5 @@ class TextModality(Modality):
         self.tokenizer.save_pretrained(folder)
 
     @classmethod
-    def load(cls, name_or_path: str, settings: dict[str, Any], **kwargs) -> "TextModality":
-        return cls(AutoTokenizer.from_pretrained(name_or_path, **kwargs), **settings)
+    def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "TextModality":
+        return cls(AutoTokenizer.from_pretrained(name_or_path, subfolder=subfolder, **kwargs), **settings)
