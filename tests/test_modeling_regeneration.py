@@ -117,6 +117,20 @@ def test_default_arguments_of_the_whole_come_from_its_config(batch):
         model.generate(**source(batch))
 
 
+def test_what_is_changed_in_a_parts_config_is_saved(batch, tmp_path):
+    model = tiny.latent_model()
+    model.prior.config.generation = {"num_inference_steps": 3}
+    model.extractor.config.latent_noise = 0.25
+    model.save_pretrained(tmp_path / "one")
+    again = AutoModel.from_pretrained(tmp_path / "one")
+    again.prior.config.condition_dropout = 0.5
+    again.save_pretrained(tmp_path / "two")
+    config = AutoModel.from_pretrained(tmp_path / "two").config
+    assert config.prior_config.generation == {"num_inference_steps": 3}
+    assert config.extractor_config.latent_noise == 0.25
+    assert config.prior_config.condition_dropout == 0.5
+
+
 def test_statistics_reach_every_link_of_a_chain():
     model = tiny.lowres_model()
     targets = [torch.rand(8, *tiny.IMAGE) * 3 + 2]

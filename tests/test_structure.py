@@ -1,6 +1,7 @@
 """The plan of the house: imports go down only, and importing is light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,13 @@ def test_imports_go_down_only(path):
         assert FLOOR[lower] < FLOOR[room(path)], f"{room(path)} imports {lower}"
 
 
+def test_every_module_has_its_tests():
+    for path in SOURCE.rglob("*.py"):
+        place = path.relative_to(SOURCE)
+        if path.name not in ("__init__.py", "base.py"):
+            assert (Path(__file__).parent / place.with_name(f"test_{place.name}")).is_file(), place
+
+
 def test_the_composite_knows_no_concrete_part():
     for name in ("modeling_regeneration", "configuration_regeneration", "pipeline_regeneration"):
         tree = ast.parse((SOURCE / f"{name}.py").read_text(encoding="utf-8"))
@@ -60,6 +68,19 @@ def test_importing_is_light():
     code = "import regen_hf, sys; print([m for m in ('diffusers', 'datasets', 'peft') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["README.md", "examples/image_generation/README.md", "CONTRIBUTING.md"])
+def test_code_in_the_documents_names_what_there_is(name):
+    text = (SOURCE.parents[1] / name).read_text(encoding="utf-8")
+    for code in re.findall(r"```python\n(.*?)```", text, flags=re.S):
+        tree = ast.parse(code)
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id[0].isupper()}
+        given = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+        for public in used - given:
+            assert hasattr(regen_hf, public), public
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert ((SOURCE.parents[1] / name).parent / path).exists(), path
 
 
 def test_everything_public_has_a_docstring():

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import torch
 
-from regen_hf import RegenerationPipeline, Representation
-from regen_hf.modalities.image import save_sheet
+from regen_hf import RegenerationPipeline, Representation, save_sheet
 
 
 def measure(pipe: RegenerationPipeline, held, asked: list[int], text_column: str, image_column: str) -> dict:

@@ -26,17 +26,17 @@ from regen_hf import (
     StageArguments,
     TextModality,
     check_columns,
+    check_output_folder,
+    check_texts,
     plot_losses,
     readable_examples,
     train_regenerator,
     write_model_card,
 )
-from regen_hf.files import check_output_folder
-from regen_hf.modalities.text import check_texts
 
 STEPS = {  # of a whole run of about nine minutes on two cores
     "latents": {"extractor": 2150, "prior": 860},
-    "codes": {"extractor": 1000, "prior": 700},
+    "codes": {"extractor": 900, "prior": 350},
     "lowres": {"prior": 700, "decoder": 700},
     "identity": {"prior": 1000},
 }

@@ -17,13 +17,14 @@ from .extractors import (
     IdentityExtractor,
     IdentityExtractorConfig,
 )
+from .files import check_output_folder
 from .generators import (
     AutoregressiveGenerator,
     AutoregressiveGeneratorConfig,
     DiffusionGenerator,
     DiffusionGeneratorConfig,
 )
-from .modalities import ImageModality, LabelModality, Modality, TextModality
+from .modalities import ImageModality, LabelModality, Modality, TextModality, check_texts, save_sheet
 from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
 from .outputs import LossOutput, RegenerationOutput, Representation, RepresentationSpec
@@ -70,9 +71,12 @@ __all__ = [
     "TextModality",
     "TrainingInterrupted",
     "check_columns",
+    "check_output_folder",
+    "check_texts",
     "extract",
     "plot_losses",
     "readable_examples",
+    "save_sheet",
     "train",
     "train_regenerator",
     "write_model_card",

@@ -8,6 +8,14 @@ from typing import Any
 from .modeling_regeneration import RegenerationModel
 from .training import StageResult
 
+USE = """```python
+import regen_hf
+from transformers import pipeline
+
+pipe = pipeline("regeneration", model=".")  # this folder, or its name on the Hub
+pipe({example})
+```"""
+
 
 def write_model_card(
     folder: str | os.PathLike,
@@ -49,8 +57,7 @@ def write_model_card(
         description,
         f"It generates by way of Y′: {model.config.extractor_config.representation_spec}.",
         "## Use",
-        f'```python\nimport regen_hf\nfrom transformers import pipeline\n\npipe = pipeline("regeneration", model=...)\n'
-        f"pipe({example!r})\n```",
+        USE.format(example=repr(example)),
         "## Parts",
         "\n".join(["| part | class | parameters |", "|---|---|---|", *made_of]),
         "## Training",

@@ -44,6 +44,9 @@ class RegenerationModel(PreTrainedGenerator):
         self.decoder_model = decoder
         if decoder is None and config.decoder_config is not None:
             self.decoder_model = AutoModel.from_config(config.decoder_config)
+        # the parts' own, so that what is changed there is saved
+        config.extractor_config, config.prior_config = self.extractor.config, self.prior.config
+        config.decoder_config = None if self.decoder_model is None else self.decoder_model.config
         self.post_init()
 
     @classmethod

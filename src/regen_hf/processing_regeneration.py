@@ -70,13 +70,10 @@ class RegenerationProcessor(_LocalClass, ProcessorMixin):
 
     @staticmethod
     def _load_part(name: str, settings: dict, part: str, places: dict) -> Modality:
-        from . import modalities
-
         described = dict(settings.get(part) or {})
         kind = described.pop("modality", None)
-        known = [name for name in modalities.__all__ if name != "Modality"]
+        known = {modality.__name__: modality for modality in Modality.__subclasses__()}
         if kind not in known:
-            raise ValueError(
-                f"`{part}` in {PROCESSOR_NAME} of {name} must name one of {', '.join(known)}, got {kind!r}."
-            )
-        return getattr(modalities, kind).load(name, described, subfolder=SUBFOLDERS[part], **places)
+            names = ", ".join(known)
+            raise ValueError(f"`{part}` in {PROCESSOR_NAME} of {name} must name one of {names}, got {kind!r}.")
+        return known[kind].load(name, described, subfolder=SUBFOLDERS[part], **places)

@@ -17,7 +17,7 @@ from .modeling_regeneration import RegenerationModel
 from .outputs import RepresentationSpec
 from .pipeline_regeneration import RegenerationPipeline
 from .processing_regeneration import RegenerationProcessor
-from .representations import extract
+from .representations import RepresentationCache, extract
 from .training import Batches, StageArguments, StageResult, TrainingInterrupted, train
 
 
@@ -57,50 +57,31 @@ def train_regenerator(
         OSError: if `output_folder` cannot be written to, before anything is trained.
         TrainingInterrupted: on Ctrl-C, after saving.
     """
-    if on_bad_example not in ("raise", "skip"):
-        raise ValueError(f"`on_bad_example` must be 'raise' or 'skip', got {on_bad_example!r}.")
-    if extractor is not None and not model.extractor.is_trainable:
-        raise ValueError(f"`extractor` asks to train {type(model.extractor).__name__}, which is a rule.")
-    if decoder is not None and model.decoder_model is None:
-        raise ValueError("`decoder` asks to train a decoder, but the model has none.")
     from accelerate import PartialState
 
-    if PartialState().num_processes > 1:
-        raise NotImplementedError("train_regenerator runs in one process; this run has several.")
+    if on_bad_example not in ("raise", "skip"):
+        raise ValueError(f"`on_bad_example` must be 'raise' or 'skip', got {on_bad_example!r}.")
+    _check_stages(model, extractor, decoder)
     count = len(dataset) + (len(dataset) + len(unpaired or ()) if decoder is not None else 0)
     folder = check_output_folder(output_folder, needed_bytes=_needed_bytes(model, count))
-    read_y = {target_column: processor.target.as_target}
     dataset = _prepared(dataset, {source_column: processor.source, target_column: processor.target})
-    dataset = readable_examples(dataset, {source_column: processor.source.as_source, **read_y}, on_bad_example)
+    reads = {source_column: processor.source.as_source, target_column: processor.target.as_target}
+    dataset = readable_examples(dataset, reads, on_bad_example)
     targets = dataset.select_columns([target_column])
     if unpaired is not None:
-        from datasets import concatenate_datasets
-
-        unpaired = _prepared(unpaired, {target_column: processor.target}).select_columns([target_column])
-        unpaired = readable_examples(unpaired, read_y, on_bad_example)
-        targets = concatenate_datasets([targets, unpaired.cast(targets.features)])
+        unpaired = _prepared(unpaired, {target_column: processor.target})
+        unpaired = readable_examples(unpaired, {target_column: processor.target.as_target}, on_bad_example)
+        targets = _joined(targets, unpaired)
     _check_target_shape(model, processor, targets[0][target_column])
     model.to(PartialState().device)  # as a whole: `train` moves the part that it trains only
-    run = _Run(model, processor, folder, samples)
+    run = _Run(model, processor, folder, samples, dataset.select_columns([source_column]), targets, len(dataset))
     try:
         if extractor is not None:
-            run.stage("extractor", model.extractor, run.targets(targets, target_column), extractor)
+            run.train_extractor(extractor)
         if prior is not None:
-            cache = run.extract(dataset, target_column)
-            model.prior.fit_statistics(cache.batches())
-
-            def pairs(rows: list[int]) -> dict[str, torch.Tensor]:
-                return {**processor(source=dataset[rows][source_column]), "target": cache[rows]}
-
-            run.stage("prior", model.prior, Batches(len(dataset), pairs), prior)
+            run.train_prior(prior)
         if decoder is not None:
-            all_targets, sources = run.targets(targets, target_column), run.extract(targets, target_column)
-            model.decoder_model.fit_statistics(_TargetsOnly(all_targets), sources.batches())
-
-            def back(rows: list[int]) -> dict[str, torch.Tensor]:
-                return {**all_targets.read(rows), "source": sources[rows]}
-
-            run.stage("decoder", model.decoder_model, Batches(len(targets), back), decoder)
+            run.train_decoder(decoder)
     except KeyboardInterrupt as interrupt:
         run.save()
         raise TrainingInterrupted(
@@ -108,6 +89,17 @@ def train_regenerator(
         ) from interrupt
     run.save()
     return run.results
+
+
+def _check_stages(model: RegenerationModel, extractor: StageArguments | None, decoder: StageArguments | None) -> None:
+    from accelerate import PartialState
+
+    if extractor is not None and not model.extractor.is_trainable:
+        raise ValueError(f"`extractor` asks to train {type(model.extractor).__name__}, which is a rule.")
+    if decoder is not None and model.decoder_model is None:
+        raise ValueError("`decoder` asks to train a decoder, but the model has none.")
+    if PartialState().num_processes > 1:
+        raise NotImplementedError("train_regenerator runs in one process; this run has several.")
 
 
 def _needed_bytes(model: RegenerationModel, count: int) -> int:
@@ -130,6 +122,12 @@ def _prepared(dataset, columns: dict[str, Modality]):
     for column, modality in columns.items():
         dataset = modality.prepare_column(dataset, column)
     return dataset
+
+
+def _joined(targets, unpaired):
+    from datasets import concatenate_datasets
+
+    return concatenate_datasets([targets, unpaired.select_columns(targets.column_names).cast(targets.features)])
 
 
 def check_columns(dataset, columns: Iterable[str]) -> None:
@@ -170,36 +168,72 @@ def readable_examples(dataset, reads: dict[str, Callable[[list[Any]], Any]], on_
 
 @dataclasses.dataclass
 class _Run:
-    """What the stages of one run share."""
+    """What the stages of one run share; `sources` belong to the first `pairs` of `targets`."""
 
     model: RegenerationModel
     processor: RegenerationProcessor
     folder: Path
     samples: Sequence[Any]
+    sources: Any
+    targets: Any
+    pairs: int
     results: list[StageResult] = dataclasses.field(default_factory=list)
 
-    def targets(self, dataset, column: str) -> Batches:
-        return Batches(len(dataset), lambda rows: self.processor(target=dataset[rows][column]))
+    def train_extractor(self, arguments: StageArguments) -> None:
+        """Y′ from Y alone, paired or not."""
+        self._train("extractor", self.model.extractor, len(self.targets), self._read_targets, arguments)
 
-    def extract(self, dataset, column: str):
+    def train_prior(self, arguments: StageArguments) -> None:
+        """X→Y′ from pairs, on Y′ that is extracted once."""
+        representations = self._extract(self.pairs)
+        self.model.prior.fit_statistics(_Repeatable(representations.batches))
+        (column,) = self.sources.column_names
+
+        def read(rows: list[int]) -> dict[str, torch.Tensor]:
+            return {**self.processor(source=self.sources[rows][column]), "target": representations[rows]}
+
+        self._train("prior", self.model.prior, self.pairs, read, arguments)
+
+    def train_decoder(self, arguments: StageArguments) -> None:
+        """Y′→Y from Y alone, paired or not."""
+        representations = self._extract(len(self.targets))
+        decoder = self.model.decoder_model
+        decoder.fit_statistics(_Repeatable(self._target_batches), _Repeatable(representations.batches))
+
+        def read(rows: list[int]) -> dict[str, torch.Tensor]:
+            return {**self._read_targets(rows), "source": representations[rows]}
+
+        self._train("decoder", decoder, len(self.targets), read, arguments)
+
+    def _extract(self, count: int) -> RepresentationCache:
+        dataset = self.targets.select(range(count))
+        (column,) = dataset.column_names
         return extract(self.model.extractor, self.processor.target, dataset, column, self.folder / "representations")
 
-    def stage(self, name: str, module, data: Batches, arguments: StageArguments) -> None:
+    def _read_targets(self, rows: list[int]) -> dict[str, torch.Tensor]:
+        (column,) = self.targets.column_names
+        return self.processor(target=self.targets[rows][column])
+
+    def _target_batches(self, batch_size: int = 256) -> Iterator[torch.Tensor]:
+        for start in range(0, len(self.targets), batch_size):
+            yield self._read_targets(list(range(start, min(start + batch_size, len(self.targets)))))["target"]
+
+    def _train(self, name: str, module, count: int, read: Callable, arguments: StageArguments) -> None:
         def evaluate(step: int) -> None:
             path = self.folder / "samples" / f"{name}-{step:06d}"
             if name == "extractor":
-                self._save_reconstructions(data, path)
+                self._save_reconstructions(path)
             else:
                 self._save_samples(path)
             self.save()
 
-        self.results.append(train(module, data, arguments, name, evaluate))
+        self.results.append(train(module, Batches(count, read), arguments, name, evaluate))
 
-    def _save_reconstructions(self, data: Batches, path: Path) -> None:
+    def _save_reconstructions(self, path: Path) -> None:
         if not self.samples or not self.model.config.extractor_config.can_decode:
             return
-        rows = list(range(min(len(self.samples), data.length)))
-        target = data.read(rows)["target"].to(self.model.device)
+        rows = list(range(min(len(self.samples), self.pairs)))
+        target = self._read_targets(rows)["target"].to(self.model.device)
         back = self.model.extractor.decode(self.model.encode(target)).values.detach().cpu()
         found = self.processor.target.from_target(back)
         self.processor.target.save_samples(found, [f"reconstruction {i}" for i in rows], path)
@@ -223,15 +257,14 @@ class _Run:
         os.replace(scratch, path)
 
 
-class _TargetsOnly:
-    """The targets of `Batches`, in order, as often as they are asked for."""
+class _Repeatable:
+    """What `make` iterates over, as often as it is asked for."""
 
-    def __init__(self, data: Batches, batch_size: int = 256):
-        self.data, self.batch_size = data, batch_size
+    def __init__(self, make: Callable[[], Iterator[torch.Tensor]]):
+        self.make = make
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        for start in range(0, self.data.length, self.batch_size):
-            yield self.data.read(list(range(start, min(start + self.batch_size, self.data.length))))["target"]
+        return self.make()
 
 
 def plot_losses(results: Sequence[StageResult], path: str | os.PathLike) -> None:

@@ -13,10 +13,11 @@ import torch
 from data import emoji_dataset, find_font, is_held_out, mirrored, split
 from datasets import Dataset, Features, Image, Value
 from evaluate import measure, psnr
+from models import REPRESENTATIONS
 from PIL import Image as PILImage
 from run import STEPS, main
 
-from regen_hf import ImageModality, RegenerationPipeline
+from regen_hf import ImageModality, RegenerationPipeline, TextModality
 
 ROOT = Path(__file__).parents[2]
 COLORS = ("red", "green", "blue", "white", "black")
@@ -110,17 +111,32 @@ def test_psnr_is_that_of_the_mean_squared_error():
 @pytest.mark.parametrize("representation", ["latents", "codes", "lowres", "identity"])
 def test_every_representation_runs_from_the_command_line(representation, folder, tmp_path, monkeypatch):
     monkeypatch.setattr("run.STEPS", {kind: dict.fromkeys(stages, 2) for kind, stages in STEPS.items()})
-    compared = ["--compare"] if representation == "latents" else []
-    main(["--dataset", str(folder), "--output", str(tmp_path), "--representation", representation, *compared])
+    main(["--dataset", str(folder), "--output", str(tmp_path), "--representation", representation])
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert 0 <= metrics["heldout_retrieval_top1"] <= 1
     assert metrics["heldout_count"] == sum(is_held_out(f"{c} {s}") for c in COLORS for s in SHAPES)
     assert {"reconstruction_psnr", "seconds_prior", "parameters", "seconds_total"} <= set(metrics)
-    assert ("direct_heldout_retrieval_top1" in metrics) == bool(compared)
-    if compared:
-        assert metrics["direct_parameters"] == pytest.approx(metrics["parameters"], rel=0.05)
     for name in ("samples.png", "curves.png", "model/README.md", "model/model.safetensors"):
         assert (tmp_path / name).is_file()
+
+
+def test_the_direct_map_is_as_large_and_trained_for_as_long(folder, tmp_path, monkeypatch):
+    calls = []
+
+    def measured(options, folder, dataset, representation, steps, **build):
+        calls.append((representation, steps, build))
+        if representation == "latents":
+            return {"parameters": 5_700_000, "seconds_extractor": 100.0, "seconds_prior": 300.0}
+        return {"seconds_prior": 0.5 * steps["prior"], "heldout_retrieval_top1": 0.5}
+
+    monkeypatch.setattr("run.train_and_measure", measured)
+    main(["--dataset", str(folder), "--output", str(tmp_path), "--compare", "--scale", "0.5"])
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert calls[0][:2] == ("latents", {stage: n // 2 for stage, n in STEPS["latents"].items()})
+    assert [steps for _, steps, _ in calls[1:]] == [{"prior": 40}, {"prior": 800}]  # 400 s at half a second
+    assert metrics["direct_seconds_prior"] == 400 and metrics["direct_heldout_retrieval_top1"] == 0.5
+    text = TextModality.from_words([f"{color} {shape}" for color in COLORS for shape in SHAPES])
+    assert REPRESENTATIONS["identity"](32, text, **calls[1][2]).num_parameters() == pytest.approx(5_700_000, rel=0.05)
 
 
 def start(*arguments, **settings):

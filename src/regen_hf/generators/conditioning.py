@@ -126,6 +126,13 @@ class SourceEncoder(PreTrainedModel):
         if module is self:
             init.normal_(self.null, std=0.02)
 
+    def train(self, mode: bool = True) -> "SourceEncoder":
+        """A frozen encoder stays as it is in use, without dropout."""
+        super().train(mode)
+        if self.encoder is not None and not any(p.requires_grad for p in self.encoder.parameters()):
+            self.encoder.eval()
+        return self
+
     def forward(
         self,
         input_ids: torch.Tensor | None = None,

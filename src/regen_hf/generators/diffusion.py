@@ -11,20 +11,9 @@ from transformers.configuration_utils import SubConfigSpec
 from ..contracts import PreTrainedGenerator, check_settings
 from ..diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
 from ..outputs import LossOutput, Representation, RepresentationSpec
+from .backbone import check_backbone, condition_widths, keep_labels
 from .conditioning import ChannelStatistics, Condition, ConditionalGeneratorConfig, SourceEncoder, load_source_encoder
 from .noising import PREDICTIONS, TIMESTEP_SAMPLINGS, draw_levels, noising_process
-
-# What diffusers calls the width of `encoder_hidden_states` and of `pooled_projections`, from class to class.
-HIDDEN_WIDTHS = ("joint_attention_dim", "caption_channels", "cross_attention_dim")
-POOLED_WIDTHS = ("pooled_projection_dim",)
-# What this generator can supply to a backbone, beside the noisy target and the timestep.
-CONDITIONS = {
-    "encoder_hidden_states",
-    "encoder_attention_mask",
-    "pooled_projections",
-    "class_labels",
-    "added_cond_kwargs",
-}
 
 
 class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
@@ -95,10 +84,10 @@ class DiffusionGenerator(PreTrainedGenerator):
     ):
         super().__init__(config)
         self.denoiser = denoiser or DiffusersModule(config.denoiser_config)
-        self._takes = self._check_denoiser()
-        self._hide_labels_here_only()
+        self._takes = check_backbone(self.denoiser.net, config)
+        keep_labels(self.denoiser.net)
         self._process = noising_process(self.make_scheduler(), config.prediction)
-        hidden_width, pooled_width = self._width(HIDDEN_WIDTHS), self._width(POOLED_WIDTHS)
+        hidden_width, pooled_width = condition_widths(self.denoiser.net)
         width = hidden_width or pooled_width or 1
         self.source_encoder = SourceEncoder(config, width, source_encoder)
         same = pooled_width is None or pooled_width == width
@@ -148,9 +137,9 @@ class DiffusionGenerator(PreTrainedGenerator):
         noisy = torch.zeros(1, *self.config.target_shape, device=device)
         null = self.source_encoder.null.expand(1, 1, -1)
         condition = Condition(null, torch.ones(1, 1, dtype=torch.long, device=device), null[:, 0])
-        stacked = (
-            None if self.config.source_shape is None else noisy[:, :1].expand(-1, self.config.source_shape[0], -1, -1)
-        )
+        stacked = None
+        if self.config.source_shape is not None:
+            stacked = torch.zeros(1, self.config.source_shape[0], *self.config.target_shape[1:], device=device)
         hidden, timestep = torch.zeros(1, dtype=torch.bool, device=device), torch.ones(1, device=device)
         self.eval()
         try:
@@ -181,48 +170,6 @@ class DiffusionGenerator(PreTrainedGenerator):
         if not hasattr(scheduler, "scale_noise") and not hasattr(scheduler, "alphas_cumprod"):
             raise ValueError(f"`scheduler` {name} is of neither kind that is known: flow matching or diffusion.")
         return scheduler
-
-    def _width(self, names: tuple[str, ...]) -> int | None:
-        found = (self.denoiser.net.config.get(name) for name in names)
-        return next((width for width in found if isinstance(width, int)), None)
-
-    def _check_denoiser(self) -> set[str]:
-        """The conditions that the backbone takes; raises `ValueError` where backbone and config do not fit."""
-        net, config = self.denoiser.net, self.config
-        name, target, source = type(net).__name__, tuple(config.target_shape), tuple(config.source_shape or ())
-        channels = target[0] + (source[0] if source else 0)
-        if (found := net.config.get("in_channels")) != channels:
-            stacked = f" with source_shape {source} stacked onto it" if source else ""
-            raise ValueError(
-                f"{name} has in_channels {found}, but target_shape {target}{stacked} needs in_channels {channels}."
-            )
-        if isinstance(size := net.config.get("sample_size"), int) and any(s != size for s in target[1:]):
-            raise ValueError(f"{name} has sample_size {size}, but target_shape is {target}.")
-        if isinstance(patch := net.config.get("patch_size"), int) and any(s % patch for s in target[1:]):
-            raise ValueError(f"{name} has patch_size {patch}, which does not divide target_shape {target}.")
-        parameters = list(inspect.signature(net.forward).parameters.values())[1:]
-        needed = {p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
-        if unknown := needed - CONDITIONS - {"timestep"}:
-            raise ValueError(f"{name} needs {', '.join(sorted(unknown))}, which DiffusionGenerator does not supply.")
-        takes = CONDITIONS & {p.name for p in parameters}
-        if config.source_encoder_config is not None and not takes & {"encoder_hidden_states", "pooled_projections"}:
-            raise ValueError(
-                f"{name} takes no encoder_hidden_states, so it cannot read text (`source_encoder_config`)."
-            )
-        # a diffusers transformer adds a null class by itself, a UNet does not
-        for field, more in (("num_embeds_ada_norm", 0), ("num_class_embeds", 1)):
-            found, needed = net.config.get(field), (config.num_classes or 0) + more
-            if found is not None and config.num_classes is not None and found != needed:
-                raise ValueError(f"{name} has {field} {found}, but num_classes {config.num_classes} needs {needed}.")
-        return takes
-
-    def _hide_labels_here_only(self) -> None:
-        """Some backbones hide classes by themselves in training, beside `condition_dropout`."""
-        from diffusers.models.embeddings import LabelEmbedding
-
-        for module in self.denoiser.modules():
-            if isinstance(module, LabelEmbedding):
-                module.dropout_prob = 0.0
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

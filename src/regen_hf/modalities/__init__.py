@@ -1,8 +1,8 @@
 """One file a kind of data: from what people hold to tensors, and back."""
 
 from .base import Modality
-from .image import ImageModality
+from .image import ImageModality, save_sheet
 from .label import LabelModality
-from .text import TextModality
+from .text import TextModality, check_texts
 
-__all__ = ["ImageModality", "LabelModality", "Modality", "TextModality"]
+__all__ = ["ImageModality", "LabelModality", "Modality", "TextModality", "check_texts", "save_sheet"]

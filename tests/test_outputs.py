@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from regen_hf import RegenerationOutput, Representation, RepresentationSpec
+
+
+@pytest.mark.parametrize(("one", "other", "fits"), [
+    (((4, 8, 8), None), ((4, 8, 8), None), True),
+    (((4, 8, 8), None), ((4, None, None), None), True),
+    (((None, 8), None), ((4, None), None), True),
+    (((4, 8, 8), None), ((4, 8, 9), None), False),
+    (((4, 8), None), ((4, 8, 8), None), False),
+    (((8, 8), 16), ((8, 8), None), False),
+    (((8, 8), 16), ((8, 8), 17), False),
+    (((8, 8), 16), ((8, 8), 16), True),
+])  # fmt: skip
+def test_specs_fit_where_every_known_size_agrees(one, other, fits):
+    one, other = RepresentationSpec(*one), RepresentationSpec(*other)
+    assert one.fits(other) is fits
+    assert other.fits(one) is fits
+
+
+def test_specs_read_as_sentences():
+    assert str(RepresentationSpec((4, 8, 8))) == "continuous values of shape (4, 8, 8)"
+    assert str(RepresentationSpec((8, 8), 16)) == "codes out of 16 of shape (8, 8)"
+
+
+def test_outputs_are_read_by_name_and_by_key():
+    values = torch.zeros(1, 2)
+    output = RegenerationOutput(values=values, representation=Representation(values))
+    assert output["values"] is output.values is values
+    assert output.mask is None
+    assert isinstance(output, Representation)
