@@ -1,4 +1,5 @@
 import math
+import signal
 
 import pytest
 import torch
@@ -140,6 +141,28 @@ def test_an_interruption_leaves_the_average_in_place():
     assert not module.training
     stopped = run(steps=60, ema_decay=0.9)[0]
     assert not torch.equal(weights(module), weights(stopped))
+
+
+def _interrupt(step):
+    raise InterruptedError
+
+
+def test_ctrl_c_waits_for_the_step_to_be_whole():
+    module = Line()
+    module.register_forward_pre_hook(lambda *_: signal.raise_signal(signal.SIGINT) if len(module.seen) == 3 else None)
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(module=module)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(module.seen) == 4  # the step during which it was pressed is the last, and it is whole
+    stopped = Line()
+    with pytest.raises(InterruptedError):
+        run(module=stopped, eval_every=4, evaluate=_interrupt)
+    assert torch.equal(weights(module), weights(stopped))
 
 
 def test_muon_takes_the_matrices_of_blocks_only():

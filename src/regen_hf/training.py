@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import signal
 import time
 from collections.abc import Callable
+from threading import current_thread, main_thread
 
 import torch
 from torch import nn
@@ -153,6 +155,7 @@ def train(
     losses, recent, started, evaluating, step = [], [], time.perf_counter(), 0.0, 0
     bar = tqdm(total=arguments.max_steps, desc=name, unit="step", disable=not accelerator.is_main_process)
     module.train()
+    stop = _StopAfterStep()
     try:
         for batch in _endless(loader):
             with accelerator.accumulate(prepared):
@@ -187,7 +190,9 @@ def train(
                     evaluate(step)
                     module.train()
                 evaluating += time.perf_counter() - paused
+            stop.check()
     finally:
+        stop.close()
         bar.close()
         if average is not None:
             average.copy_to(parameters)
@@ -230,6 +235,31 @@ def _make_average(parameters: list[nn.Parameter], arguments: StageArguments):
     from diffusers.training_utils import EMAModel
 
     return EMAModel(parameters, decay=arguments.ema_decay, foreach=True)
+
+
+class _StopAfterStep:
+    """Lets the first Ctrl-C wait until a step is whole; a second one does not wait."""
+
+    def __init__(self):
+        self.pressed = False
+        self.previous = signal.getsignal(signal.SIGINT)
+        # a background job ignores Ctrl-C, and only the main thread may listen to it
+        self.listens = self.previous is signal.default_int_handler and current_thread() is main_thread()
+        if self.listens:
+            signal.signal(signal.SIGINT, self._press)
+
+    def _press(self, *_) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+        self.pressed = True
+
+    def check(self) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        if self.listens:
+            signal.signal(signal.SIGINT, self.previous)
 
 
 class _averaged:

@@ -139,12 +139,13 @@ def test_the_direct_map_is_as_large_and_trained_for_as_long(folder, tmp_path, mo
     assert REPRESENTATIONS["identity"](32, text, **calls[1][2]).num_parameters() == pytest.approx(5_700_000, rel=0.05)
 
 
-def start(*arguments, **settings):
+def start(*arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     command = [sys.executable, str(ROOT / "examples/image_generation/run.py"), *map(str, arguments)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT, **settings
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job would ignore it
+    )  # fmt: skip
 
 
 def test_ctrl_c_ends_readably_and_leaves_a_usable_model(folder, tmp_path):
