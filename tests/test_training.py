@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from regen_hf import LossOutput, StageArguments, train
-from regen_hf.training import Batches, make_optimizers
+from regen_hf import Batches, LossOutput, StageArguments, train
+from regen_hf.training import make_optimizers
 
 
 class Line(nn.Module):

@@ -32,7 +32,7 @@ from .pipeline_regeneration import RegenerationPipeline
 from .processing_regeneration import RegenerationProcessor
 from .representations import RepresentationCache, extract
 from .stages import check_columns, plot_losses, readable_examples, train_regenerator
-from .training import StageArguments, StageResult, TrainingInterrupted, train
+from .training import Batches, StageArguments, StageResult, TrainingInterrupted, train
 
 __version__ = "0.1.0"
 
@@ -41,6 +41,7 @@ __all__ = [
     "AutoencoderExtractorConfig",
     "AutoregressiveGenerator",
     "AutoregressiveGeneratorConfig",
+    "Batches",
     "DiffusersModule",
     "DiffusersModuleConfig",
     "DiffusionGenerator",
