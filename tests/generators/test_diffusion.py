@@ -105,16 +105,19 @@ def test_statistics_are_fitted_undone_and_stored(tmp_path):
         generator.fit_statistics([torch.full((1, *SHAPE), float("nan"))])
 
 
-def test_guidance_moves_the_result_and_one_is_none():
+def test_guidance_goes_from_the_null_source_towards_the_source():
     generator = tiny.diffusion_prior(SHAPE).eval()
-    source = dict(tiny.processor()(source=["red heart"]))
-
-    def at(guidance):
-        seeded = torch.Generator().manual_seed(0)
-        return generator.generate(**source, guidance=guidance, num_inference_steps=2, generator=seeded).values
-
-    assert not torch.equal(at(1.0), at(4.0))
-    torch.testing.assert_close(at(1.0), at(1.0 + 1e-6), atol=1e-4, rtol=1e-4)
+    noisy, timestep = torch.randn(2, *SHAPE), torch.tensor([300.0, 300.0])
+    with torch.no_grad():
+        condition = generator.source_encoder(**tiny.processor()(source=["red heart", "blue dog"]))
+        shown = torch.zeros(2, dtype=torch.bool)
+        towards, away = (
+            generator._denoise(noisy, timestep, condition, None, None, hidden) for hidden in (shown, ~shown)
+        )
+        assert not torch.allclose(towards, away, atol=1e-3)
+        for guidance in (1.0, 3.0):
+            found = generator._guided(noisy, timestep, condition, None, None, guidance)
+            torch.testing.assert_close(found, away + guidance * (towards - away), rtol=1e-4, atol=1e-5)
 
 
 def test_source_noise_disturbs_training_only():
