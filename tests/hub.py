@@ -1,14 +1,20 @@
-"""A stand-in for the Hub on loopback, for the real huggingface_hub client: one folder a repository, one revision."""
+"""A stand-in for the Hub on loopback, for the real huggingface_hub client: one folder a repository, one revision.
+
+Models lie in `<root>/<user>/<name>`, datasets in `<root>/datasets/<user>/<name>`, as in the addresses of the Hub.
+"""
 
 import base64
 import contextlib
 import hashlib
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 COMMIT = "0" * 39 + "1"
+API = re.compile(r"/api/(?P<type>models|datasets)/(?P<name>[^/]+/[^/]+)(/(?P<action>[^/]+)(/(?P<rest>.*))?)?")
 
 
 def make_handler(root: Path):
@@ -33,54 +39,97 @@ def make_handler(root: Path):
         def body(self) -> bytes:
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
+        def repository(self) -> tuple[Path, str | None]:
+            """The folder of the repository that an address of the API names, and what to do with it."""
+            found = API.fullmatch(self.path.split("?")[0])
+            if not found:
+                return root, None
+            return root / ("datasets" if found["type"] == "datasets" else "") / found["name"], found["action"]
+
         def do_POST(self):
             path, body = self.path.split("?")[0], self.body()
+            folder, action = self.repository()
             if path == "/api/repos/create":
                 asked = json.loads(body)
-                name = "/".join(filter(None, [asked.get("organization"), asked["name"]]))
+                kind = "datasets" if asked.get("type") == "dataset" else None
+                name = "/".join(filter(None, [kind, asked.get("organization"), asked["name"]]))
                 (root / name).mkdir(parents=True, exist_ok=True)
                 self.answer_json({"url": f"http://{self.headers['Host']}/{name}", "name": name})
             elif path == "/api/validate-yaml":
                 self.answer_json({"errors": [], "warnings": []})
-            elif "/preupload/" in path:
-                files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(body)["files"]]
-                self.answer_json({"files": [{**file, "shouldIgnore": False} for file in files]})
-            elif "/commit/" in path:
-                folder = root / path.removeprefix("/api/models/").split("/commit/")[0]
+            elif path.endswith("/info/lfs/objects/batch"):
+                self.answer_json(
+                    {"transfer": "basic", "objects": [self.upload(o) for o in json.loads(body)["objects"]]}
+                )
+            elif action == "preupload":
+                files = [file["path"] for file in json.loads(body)["files"]]
+                modes = ["lfs" if file.endswith(".parquet") else "regular" for file in files]
+                found = [{"path": f, "uploadMode": m, "shouldIgnore": False} for f, m in zip(files, modes, strict=True)]
+                self.answer_json({"files": found})
+            elif action == "commit":
                 for line in filter(None, body.decode().splitlines()):
-                    entry = json.loads(line)
-                    if entry["key"] == "file":
-                        file = folder / entry["value"]["path"]
-                        file.parent.mkdir(parents=True, exist_ok=True)
-                        file.write_bytes(base64.b64decode(entry["value"]["content"]))
+                    self.apply(folder, **json.loads(line))
                 address = f"http://{self.headers['Host']}/{folder.relative_to(root)}/commit/{COMMIT}"
                 self.answer_json({"commitUrl": address, "commitOid": COMMIT, "success": True})
+            elif action == "paths-info":
+                paths = parse_qs(body.decode()).get("paths") or json.loads(body)["paths"]
+                self.answer_json([self.entry(folder, folder / p) for p in paths if (folder / p).exists()])
             else:
                 self.answer(404)
 
+        def upload(self, asked: dict) -> dict:
+            address = f"http://{self.headers['Host']}/lfs/{asked['oid']}"
+            return {**asked, "authenticated": True, "actions": {"upload": {"href": address}}}
+
+        def do_PUT(self):
+            stored = root / ".lfs" / self.path.rsplit("/", 1)[1]
+            stored.parent.mkdir(exist_ok=True)
+            stored.write_bytes(self.body())
+            self.answer(200)
+
+        def apply(self, folder: Path, key: str, value: dict):
+            if key == "header":
+                return
+            file = folder / value["path"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if key == "file":
+                file.write_bytes(base64.b64decode(value["content"]))
+            elif key == "lfsFile":
+                file.write_bytes((root / ".lfs" / value["oid"]).read_bytes())
+            elif key == "deletedFile":
+                file.unlink()
+
+        def entry(self, folder: Path, path: Path) -> dict:
+            name = str(path.relative_to(folder))
+            if path.is_dir():
+                return {"type": "directory", "oid": "0", "path": name}
+            return {"type": "file", "oid": "0", "path": name, "size": path.stat().st_size}
+
         def do_GET(self):
             path = self.path.split("?")[0]
+            folder, action = self.repository()
             if "/resolve/" in path:
                 name, file = path.strip("/").split("/resolve/")
                 self.answer_file(root / name / file.split("/", 1)[1])
-            elif path.startswith("/api/models/") and "/tree/" in path:
-                folder = root / path.removeprefix("/api/models/").split("/tree/")[0]
-                files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-                self.answer_json(
-                    [
-                        {"type": "file", "oid": "0", "path": str(f.relative_to(folder)), "size": f.stat().st_size}
-                        for f in files
-                    ]
-                )
-            elif path.startswith("/api/models/"):
-                name = path.removeprefix("/api/models/").split("/revision/")[0]
-                if not (root / name).is_dir():
-                    self.answer(404, X_Error_Code="RepoNotFound")
-                    return
-                files = [str(f.relative_to(root / name)) for f in (root / name).rglob("*") if f.is_file()]
-                self.answer_json({"id": name, "sha": COMMIT, "siblings": [{"rfilename": file} for file in files]})
-            else:
+            elif folder == root:
                 self.answer(404)
+            elif not folder.is_dir():
+                self.answer(404, X_Error_Code="RepoNotFound")
+            elif action == "tree":
+                self.answer_tree(folder, path.split("/tree/")[1].split("/", 1)[1:])
+            else:
+                files = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
+                siblings = [{"rfilename": file} for file in files]
+                self.answer_json({"id": "/".join(folder.parts[-2:]), "sha": COMMIT, "siblings": siblings})
+
+        def answer_tree(self, folder: Path, below: list[str]):
+            place = folder.joinpath(*below)
+            if not place.is_dir():
+                self.answer(404, X_Error_Code="EntryNotFound")
+                return
+            recursive = "recursive=true" in self.path.lower()
+            found = sorted(place.rglob("*") if recursive else place.glob("*"))
+            self.answer_json([self.entry(folder, path) for path in found])
 
         do_HEAD = do_GET
 

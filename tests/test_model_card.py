@@ -1,14 +1,15 @@
 import tiny
 from huggingface_hub import ModelCard
 
-from regen_hf import StageResult, write_model_card
+from regen_hf import StageResult, summarize, write_model_card
 
 
 def test_says_what_the_run_was(tmp_path):
     model = tiny.lowres_model()
-    results = [StageResult("prior", [(10, 2.0), (20, 1.5)], 20, 3.4, 100)]
+    results = [StageResult("prior", [(10, 2.0), (20, 1.5)], [(20, 1.75)], 20, 3.4, 100, {})]
+    summary = summarize(model, results, {"pairs": 1200, "unpaired": None})
     path = write_model_card(
-        tmp_path, model, results, {"psnr": 26.5}, title="Tiny", description="A test.", example="red heart",
+        tmp_path, summary, {"psnr": 26.5}, title="Tiny", description="A test.", example="red heart",
         pipeline_tag="text-to-image",
     )  # fmt: skip
     card = ModelCard.load(path)
@@ -17,5 +18,9 @@ def test_says_what_the_run_was(tmp_path):
     )  # fmt: skip
     assert f"| prior | `DiffusionGenerator` | {model.prior.num_parameters():,} |" in card.text
     assert "| extractor | `DownsampleExtractor` | 0 |" in card.text
-    for line in ("| prior | 20 | 3 | 1.5000 |", "| psnr | 26.5 |", "continuous values of shape (3, 4, 4)"):
+    for line in (
+        "| prior | 20 | 3 | 1.5000 | 1.7500 |", "| psnr | 26.5 |", "continuous values of shape (3, 4, 4)",
+        "Examples: 1,200 pairs, a stream of unpaired.",
+    ):  # fmt: skip
         assert line in card.text
+    assert "## Measured" not in ModelCard.load(write_model_card(tmp_path, summary, example="red heart")).text

@@ -3,10 +3,11 @@ import signal
 
 import pytest
 import torch
+from PIL import Image as PILImage
+from safetensors.torch import load_file
 from torch import nn
 
 from regen_hf import Batches, LossOutput, StageArguments, train
-from regen_hf.training import make_optimizers
 
 
 class Line(nn.Module):
@@ -31,11 +32,16 @@ def data(y=Y):
     return Batches(len(X), lambda rows: {"x": X[rows], "y": y[rows]})
 
 
-def run(steps=60, evaluate=None, module=None, y=Y, **arguments):
+def run(
+    steps=60, evaluate=None, module=None, y=Y, validation=None, folder=None, resume=False, report_to=(), **arguments
+):
     torch.manual_seed(0)
     module = module or Line()
     settings = {"max_steps": steps, "batch_size": 16, "warmup_steps": 2, "learning_rate": 2e-2, **arguments}
-    return module, train(module, data(y), StageArguments(**settings), evaluate=evaluate, log_every=10)
+    return module, train(
+        module, data(y), StageArguments(**settings), evaluate=evaluate, log_every=10,
+        validation=validation, folder=folder, resume=resume, report_to=report_to,
+    )  # fmt: skip
 
 
 def weights(module):
@@ -159,35 +165,155 @@ def test_ctrl_c_waits_for_the_step_to_be_whole():
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(module.seen) == 4  # the step during which it was pressed is the last, and it is whole
+    torch.manual_seed(0)
     stopped = Line()
     with pytest.raises(InterruptedError):
         run(module=stopped, eval_every=4, evaluate=_interrupt)
     assert torch.equal(weights(module), weights(stopped))
 
 
-def test_muon_takes_the_matrices_of_blocks_only():
-    module = Line()
-    adamw, muon = make_optimizers(module, StageArguments(max_steps=1, optimizer="muon"))
-    assert muon.param_groups[0]["params"] == [module.blocks[0].weight]
-    assert len(adamw.param_groups[0]["params"]) == 3
+class Noisy(Line):
+    """A loss with noise, so that a state of the random numbers that is not continued would be seen."""
+
+    def forward(self, x, y):
+        return super().forward(x + 0.1 * torch.randn_like(x), y)
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"max_steps": 0}, "`max_steps` must be a whole number of at least 1, got 0"),
-    ({"batch_size": 2.5}, "`batch_size` must be a whole number of at least 1, got 2.5"),
-    ({"optimizer": "sgd"}, "`optimizer` must be one of adamw, muon, got 'sgd'"),
-    ({"lr_scheduler": "linaer"}, "`lr_scheduler` must be one of linear, cosine, .*, got 'linaer'"),
-    ({"mixed_precision": "bf61"}, "`mixed_precision` must be one of None, no, bf16, fp16, got 'bf61'"),
-    ({"mixed_precision": "fp16", "optimizer": "muon"}, "`mixed_precision` must not be 'fp16' with the optimizer"),
-    ({"warmup_steps": 5}, "`warmup_steps` must be below max_steps 5, got 5"),
-    ({"ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\), got 1.0"),
-    ({"learning_rate": 0.0}, "`learning_rate` must be above 0, got 0.0"),
-    ({"max_grad_norm": 0.0}, "`max_grad_norm` must be above 0, got 0.0"),
-])  # fmt: skip
-def test_refuses_bad_arguments(settings, message):
+def noisy(seed=0):
+    torch.manual_seed(seed)
+    return Noisy()
+
+
+def _kill(step):
+    raise InterruptedError
+
+
+@pytest.mark.parametrize("arguments", [
+    {"optimizer": "muon"}, {"ema_decay": 0.9}, {"gradient_accumulation_steps": 3, "lr_scheduler": "cosine"},
+    {"mixed_precision": "bf16"}, {"batch_size": 24},
+], ids=lambda arguments: next(iter(arguments)))  # fmt: skip
+def test_a_resumed_stage_ends_with_the_same_weights(arguments, tmp_path):
+    settings = {"steps": 25, "save_every": 4, **arguments}
+    whole, expected = run(module=noisy(), **settings)
+    with pytest.raises(InterruptedError):  # at step 14, after the checkpoint of step 12
+        run(module=noisy(), folder=tmp_path, eval_every=14, evaluate=_kill, **settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000012"]
+    resumed, result = run(module=noisy(seed=6), folder=tmp_path, resume=True, **settings)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert result.losses == expected.losses
+    assert len(resumed.seen) == (25 - 12) * arguments.get("gradient_accumulation_steps", 1)  # nothing twice
+    again, result = run(module=noisy(seed=7), folder=tmp_path, resume=True, **settings)
+    assert torch.equal(weights(again), weights(whole)) and result.losses == expected.losses
+    assert not again.seen  # it was finished
+    assert {path.name for path in tmp_path.iterdir()} == {"final.safetensors", "result.json"}
+
+
+def test_ctrl_c_saves_where_it_stopped(tmp_path):
+    module = noisy()
+    module.register_forward_pre_hook(lambda *_: signal.raise_signal(signal.SIGTERM) if len(module.seen) == 6 else None)
+    with pytest.raises(KeyboardInterrupt):
+        run(steps=20, module=module, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000007"]
+    resumed, _ = run(steps=20, module=noisy(seed=6), folder=tmp_path, resume=True)
+    assert torch.equal(weights(resumed), weights(run(steps=20, module=noisy())[0]))
+
+
+def test_a_stage_is_resumed_as_it_was_begun(tmp_path):
+    settings = {"steps": 20, "save_every": 4}
+    with pytest.raises(InterruptedError):
+        run(folder=tmp_path, eval_every=5, evaluate=_kill, **settings)
+    changed = {"learning_rate": 1e-3, "batch_size": 8}
+    message = r"begun with other arguments: `batch_size` was 16 and is 8; `learning_rate` was 0.02 and is 0.001\."
     with pytest.raises(ValueError, match=message):
-        StageArguments(**{"max_steps": 5, **settings})
+        run(folder=tmp_path, resume=True, **settings, **changed)
+    with pytest.raises(ValueError, match="`batches_per_step` was 1 and is 2"):
+        run(folder=tmp_path, resume=True, gradient_accumulation_steps=2, **settings)
+    run(folder=tmp_path, resume=True, eval_every=3, **settings)
+    with pytest.raises(ValueError, match="`learning_rate` was 0.02 and is 0.001"):  # a finished stage, too
+        run(folder=tmp_path, resume=True, learning_rate=1e-3, **settings)
+    with pytest.raises(ValueError, match="`folder` is missing: `resume` needs one"):
+        run(resume=True)
 
 
-def test_warms_up_for_a_tenth_at_most_a_hundred_steps():
-    assert [StageArguments(max_steps=n).warmup_steps for n in (5, 300, 5000)] == [0, 30, 100]
+def test_without_resume_a_stage_begins_anew(tmp_path):
+    with pytest.raises(InterruptedError):
+        run(steps=20, save_every=4, folder=tmp_path, eval_every=5, evaluate=_kill)
+    module, _ = run(steps=20, save_every=0, folder=tmp_path)
+    assert len(module.seen) == 20
+    assert {path.name for path in tmp_path.iterdir()} == {"final.safetensors", "result.json"}
+
+
+def test_validation_is_repeatable_and_keeps_the_best(tmp_path):
+    """What is validated on is the opposite of what is learned, so the first evaluation is the best."""
+    settings = {"steps": 12, "eval_every": 4, "validation": data(-Y), "ema_decay": 0.5}
+    last, result = run(module=noisy(), folder=tmp_path / "last", **settings)
+    steps, losses = zip(*result.validation, strict=True)
+    assert steps == (4, 8, 12)
+    assert losses[0] < losses[1] < losses[2]
+    assert run(module=noisy(), folder=tmp_path / "again", **settings)[1].validation == result.validation
+    best, _ = run(module=noisy(), folder=tmp_path / "best", keep="best", **settings)
+    saved = load_file(tmp_path / "last" / "best.safetensors")
+    assert torch.equal(saved["out.weight"], best.out.weight)
+    assert not torch.equal(saved["out.weight"], last.out.weight)
+    with pytest.raises(ValueError, match="`keep` is 'best', which needs validation data"):
+        run(keep="best")
+
+
+def test_compiled_training_learns_the_same():
+    compiled, _ = run(steps=5, compile=True)
+    assert compiled._compiled_call_impl is None
+    torch.testing.assert_close(weights(compiled), weights(run(steps=5)[0]), rtol=1e-4, atol=1e-5)
+
+
+def test_activations_can_be_computed_again():
+    from diffusers import DiTTransformer2DModel
+
+    from regen_hf import DiffusionGenerator
+
+    seen = []
+
+    def prior():
+        torch.manual_seed(0)
+        net = DiTTransformer2DModel(2, 8, in_channels=4, num_layers=2, sample_size=4, num_embeds_ada_norm=9)
+        net.transformer_blocks[0].register_forward_pre_hook(lambda *_: seen.append(1))
+        return DiffusionGenerator.from_components(net, target_shape=(4, 4, 4), num_classes=9)
+
+    batches = Batches(
+        8, lambda rows: {"target": torch.ones(len(rows), 4, 4, 4), "class_labels": torch.tensor([[1]] * len(rows))}
+    )
+    found = {}
+    for again in (False, True):
+        module = prior()
+        seen.clear()
+        train(module, batches, StageArguments(max_steps=3, batch_size=4, gradient_checkpointing=again))
+        found[again] = (len(seen), weights(module))
+        assert not module.is_activation_checkpointing
+    assert (found[False][0], found[True][0]) == (3, 6)  # the block once more, in each backward pass
+    torch.testing.assert_close(found[True][1], found[False][1])
+    with pytest.raises(ValueError, match="`gradient_checkpointing` is not possible with Line"):
+        run(gradient_checkpointing=True)
+
+
+def test_trackers_are_told(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    picture = tmp_path / "sheet.png"
+    PILImage.new("RGB", (6, 4), "red").save(picture)
+    stage = tmp_path / "stages" / "prior"
+    _, result = run(
+        folder=stage, report_to=["tensorboard"], eval_every=30, validation=data(), evaluate=lambda step: picture,
+    )  # fmt: skip
+    events = EventAccumulator(str(stage / "logs" / "regen_hf"))
+    events.Reload()
+    told = [(event.step, event.value) for event in events.Scalars("training/loss")]
+    assert told == [(step, pytest.approx(loss)) for step, loss in result.losses]
+    assert [event.step for event in events.Scalars("training/validation_loss")] == [30, 60]
+    assert [event.step for event in events.Images("training/samples")] == [30, 60]
+    for name in ("learning_rate", "gradient_norm", "examples_per_second"):
+        assert len(events.Scalars(f"training/{name}")) == 6
+    with pytest.raises(ValueError, match="`folder` is missing: `report_to` needs one"):
+        run(report_to=["tensorboard"])
+
+
+def test_workers_read_the_same(tmp_path):
+    assert torch.equal(weights(run(num_workers=1)[0]), weights(run()[0]))

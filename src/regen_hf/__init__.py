@@ -6,8 +6,11 @@ Importing it registers the models with transformers' Auto classes and the task `
 from transformers import AutoConfig, AutoModel, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .arguments import StageArguments, StageResult
+from .batches import Batches, StreamedBatches
 from .configuration_regeneration import RegenerationConfig
 from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator, RuleExtractor
+from .data_checks import check_columns, readable_examples
 from .diffusers_module import DiffusersModule, DiffusersModuleConfig
 from .extractors import (
     AutoencoderExtractor,
@@ -24,6 +27,8 @@ from .generators import (
     DiffusionGenerator,
     DiffusionGeneratorConfig,
 )
+from .interruption import TrainingInterrupted
+from .losses import AdversarialLoss, ExtractorWithLosses, PerceptualLoss
 from .modalities import ImageModality, LabelModality, Modality, TextModality, check_texts, save_sheet
 from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
@@ -31,12 +36,14 @@ from .outputs import LossOutput, RegenerationOutput, Representation, Representat
 from .pipeline_regeneration import RegenerationPipeline
 from .processing_regeneration import RegenerationProcessor
 from .representations import RepresentationCache, extract
-from .stages import check_columns, plot_losses, readable_examples, train_regenerator
-from .training import Batches, StageArguments, StageResult, TrainingInterrupted, train
+from .stages import train_regenerator
+from .summary import plot_losses, summarize
+from .training import train
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdversarialLoss",
     "AutoencoderExtractor",
     "AutoencoderExtractorConfig",
     "AutoregressiveGenerator",
@@ -49,6 +56,7 @@ __all__ = [
     "DownsampleExtractor",
     "DownsampleExtractorConfig",
     "ExtractorConfig",
+    "ExtractorWithLosses",
     "GeneratorConfig",
     "IdentityExtractor",
     "IdentityExtractorConfig",
@@ -56,6 +64,7 @@ __all__ = [
     "LabelModality",
     "LossOutput",
     "Modality",
+    "PerceptualLoss",
     "PreTrainedExtractor",
     "PreTrainedGenerator",
     "RegenerationConfig",
@@ -69,6 +78,7 @@ __all__ = [
     "RuleExtractor",
     "StageArguments",
     "StageResult",
+    "StreamedBatches",
     "TextModality",
     "TrainingInterrupted",
     "check_columns",
@@ -78,6 +88,7 @@ __all__ = [
     "plot_losses",
     "readable_examples",
     "save_sheet",
+    "summarize",
     "train",
     "train_regenerator",
     "write_model_card",

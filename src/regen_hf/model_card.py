@@ -1,12 +1,9 @@
 """The model card, written from what a run really was."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from .modeling_regeneration import RegenerationModel
-from .training import StageResult
 
 USE = """```python
 import regen_hf
@@ -19,20 +16,19 @@ pipe({example})
 
 def write_model_card(
     folder: str | os.PathLike,
-    model: RegenerationModel,
-    results: Sequence[StageResult],
-    metrics: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    metrics: Mapping[str, Any] | None = None,
     *,
-    title: str,
-    description: str,
-    example: str,
+    example: Any,
+    title: str = "A regenerator",
+    description: str = "",
     pipeline_tag: str | None = None,
     license: str = "apache-2.0",
 ) -> Path:
     """Writes `README.md` into a saved model's folder.
 
     Args:
-        results: what [`train_regenerator`] gave.
+        summary: the `training_summary.json` that [`train_regenerator`] wrote.
         metrics: what was measured, by name.
         title, description: of the model, in words.
         example: an X to show in the code.
@@ -44,27 +40,30 @@ def write_model_card(
     data = ModelCardData(
         license=license, library_name="regen_hf", pipeline_tag=pipeline_tag, tags=["regeneration-learning", "regen_hf"]
     )
-    parts = {"extractor": model.extractor, "prior": model.prior, "decoder": model.decoder_model}
-    made_of = [
-        f"| {name} | `{type(part).__name__}` | {sum(p.numel() for p in part.parameters()):,} |"
-        for name, part in parts.items()
-        if part is not None
-    ]
-    stages = [f"| {r.name} | {r.steps:,} | {r.seconds:.0f} | {r.losses[-1][1]:.4f} |" for r in results]
+    parts = [f"| {name} | `{p['class']}` | {p['parameters']:,} |" for name, p in summary["parts"].items()]
+    stages = []
+    for stage in summary["stages"]:
+        losses = [f"{stage[kind][-1][1]:.4f}" if stage[kind] else "" for kind in ("losses", "validation")]
+        stages.append(f"| {stage['name']} | {stage['steps']:,} | {stage['seconds']:.0f} | {' | '.join(losses)} |")
+    counts = {kind: "a stream of" if n is None else f"{n:,}" for kind, n in summary["examples"].items()}
+    examples = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     lines = [
         f"---\n{data.to_yaml()}\n---",
         f"# {title}",
         description,
-        f"It generates by way of Y′: {model.config.extractor_config.representation_spec}.",
+        f"It generates by way of Y′: {summary['representation']}.",
         "## Use",
         USE.format(example=repr(example)),
         "## Parts",
-        "\n".join(["| part | class | parameters |", "|---|---|---|", *made_of]),
+        "\n".join(["| part | class | parameters |", "|---|---|---|", *parts]),
         "## Training",
-        "\n".join(["| stage | steps | seconds | last loss |", "|---|---|---|---|", *stages]),
-        "## Measured",
-        "\n".join(["| metric | value |", "|---|---|", *(f"| {k} | {v} |" for k, v in metrics.items())]),
+        f"Examples: {examples}. Trained on {summary['device']} with {versions}.",
+        "\n".join(["| stage | steps | seconds | last loss | validation loss |", "|---|---|---|---|---|", *stages]),
     ]
+    if metrics:
+        rows = [f"| {name} | {value} |" for name, value in metrics.items()]
+        lines += ["## Measured", "\n".join(["| metric | value |", "|---|---|", *rows])]
     path = Path(folder) / "README.md"
-    ModelCard("\n\n".join(lines) + "\n", ignore_metadata_errors=False).save(path)
+    ModelCard("\n\n".join(filter(None, lines)) + "\n", ignore_metadata_errors=False).save(path)
     return path

@@ -1,8 +1,10 @@
 """What passes between the parts: representations, losses, and the description of what fits where."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from transformers.utils import ModelOutput
 
 
@@ -21,6 +23,20 @@ class Representation(ModelOutput):
     mask: torch.Tensor | None = None
 
 
+def concatenate(parts: Sequence[Representation]) -> Representation:
+    """Batches one after the other as one; where they have masks, padded at the end to the size of the largest."""
+    if all(part.mask is None for part in parts):
+        return Representation(torch.cat([part.values for part in parts]))
+
+    def padded(tensors: list[torch.Tensor]) -> torch.Tensor:
+        sizes = [max(each) for each in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+        ends = [[size - own for size, own in zip(sizes, tensor.shape[1:], strict=True)] for tensor in tensors]
+        ends = [[side for end in reversed(each) for side in (0, end)] for each in ends]
+        return torch.cat([nn.functional.pad(tensor, end) for tensor, end in zip(tensors, ends, strict=True)])
+
+    return Representation(padded([part.values for part in parts]), padded([part.mask for part in parts]))
+
+
 @dataclass
 class RegenerationOutput(Representation):
     """The targets of [`RegenerationModel.generate`], and the representation they were decoded from if asked for."""
@@ -35,10 +51,13 @@ class LossOutput(ModelOutput):
     Args:
         loss: a scalar.
         terms: the named scalars that `loss` is made of, detached, for logs and progress bars.
+        reconstruction: `(batch, *shape)`, what the loss was measured on, with its gradient, for further losses;
+            `None` where nothing is reconstructed.
     """
 
     loss: torch.Tensor | None = None
     terms: dict[str, torch.Tensor] | None = None
+    reconstruction: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""A whole regenerator trained from data: learn Y′, extract it, learn the prior, learn the decoder."""
+"""A whole regenerator trained from data: learn Y′, extract it, learn the prior, learn the decoder, tune all."""
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,16 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
+from torch import nn
 
-from .files import atomic_folder, check_output_folder
-from .modalities import Modality
+from .arguments import StageArguments, StageResult
+from .batches import Batches, StreamedBatches
+from .checkpoints import save_json
+from .data_checks import check_columns, is_stream, readable_examples
+from .files import atomic_folder
+from .fingerprints import config_text, data_fingerprint
+from .interruption import TrainingInterrupted
+from .joint import JointModel
+from .losses import ExtractorWithLosses
+from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
-from .outputs import RepresentationSpec
+from .outputs import Representation, RepresentationSpec
 from .pipeline_regeneration import RegenerationPipeline
+from .predictions import MixedBatches, predict
 from .processing_regeneration import RegenerationProcessor
-from .representations import RepresentationCache, extract
-from .training import Batches, StageArguments, StageResult, TrainingInterrupted, train
+from .representations import RepresentationCache, cache_name, extract, fingerprint
+from .run_folder import RunFolder
+from .summary import summarize
+from .training import load_finished, train
 
 
 def train_regenerator(
@@ -32,80 +42,107 @@ def train_regenerator(
     extractor: StageArguments | None = None,
     prior: StageArguments | None = None,
     decoder: StageArguments | None = None,
+    joint: StageArguments | None = None,
     unpaired=None,
+    validation=None,
+    representations: RepresentationCache | None = None,
+    extractor_losses: Sequence[nn.Module] = (),
     samples: Sequence[Any] = (),
     on_bad_example: str = "raise",
+    resume: bool = False,
+    report_to: Sequence[str] = (),
 ) -> list[StageResult]:
     """Trains the stages that have arguments, in their order, and keeps what they give.
 
-    `output_folder` then holds `model/` (what `pipeline("regeneration")` reads), `representations/` (the extracted
-    Y′), `samples/` (what was generated at each evaluation) and `training_summary.json`.
+    `output_folder` then holds `model/` (what `pipeline("regeneration")` reads, with a card), `representations/` (the
+    extracted Y′), `samples/` (what was generated at each evaluation), `stages/` (what each stage needs to be resumed,
+    its logs and its best weights) and `training_summary.json`. Under `accelerate launch` or `torchrun` all processes
+    call it alike.
 
     Args:
-        model: trained in place.
-        dataset: a `datasets.Dataset` of pairs.
+        model: trained in place; parameters that need no gradient stay as they are.
+        dataset: a `datasets.Dataset` of pairs, or a `datasets.IterableDataset` that is read as a stream.
         source_column, target_column: where X and Y are in it.
         extractor: learn Y′ from Y alone.
         prior: learn X→Y′.
-        decoder: learn Y′→Y from Y alone.
+        decoder: learn Y′→Y from Y alone, and from what the prior predicts if `predicted` is above 0.
+        joint: then train all parts at once, the prior and the decoder on what the extractor gives at that moment.
         unpaired: a dataset of further Y, in `target_column`, for the stages that need no X.
+        validation: a `datasets.Dataset` of pairs to measure the loss on at each evaluation.
+        representations: the Y′ of `dataset`, extracted elsewhere; refused if it does not match.
+        extractor_losses: further losses for the extractor, such as [`PerceptualLoss`] and [`AdversarialLoss`].
         samples: some X to generate for at each evaluation.
         on_bad_example: `"raise"`, or `"skip"` to leave out examples that cannot be read and say how many.
+        resume: go on where the run in `output_folder` was interrupted; begin where there is none.
+        report_to: names of accelerate's trackers, such as `"tensorboard"` or `"trackio"`.
 
     Raises:
-        ValueError: for a column that is missing or an example that cannot be read, before anything is trained.
-        OSError: if `output_folder` cannot be written to, before anything is trained.
-        TrainingInterrupted: on Ctrl-C, after saving.
+        ValueError: for a column that is missing, an example that cannot be read, an argument that would have no
+            effect or a run that was begun otherwise, before anything is trained.
+        OSError: if `output_folder` cannot be written to or is in use, before anything is trained.
+        TrainingInterrupted: on Ctrl-C or SIGTERM, after saving.
     """
     from accelerate import PartialState
 
-    if on_bad_example not in ("raise", "skip"):
-        raise ValueError(f"`on_bad_example` must be 'raise' or 'skip', got {on_bad_example!r}.")
-    _check_stages(model, extractor, decoder)
-    count = len(dataset) + (len(dataset) + len(unpaired or ()) if decoder is not None else 0)
-    folder = check_output_folder(output_folder, needed_bytes=_needed_bytes(model, count))
-    dataset = _prepared(dataset, {source_column: processor.source, target_column: processor.target})
-    reads = {source_column: processor.source.as_source, target_column: processor.target.as_target}
-    dataset = readable_examples(dataset, reads, on_bad_example)
-    targets = dataset.select_columns([target_column])
-    if unpaired is not None:
-        unpaired = _prepared(unpaired, {target_column: processor.target})
-        unpaired = readable_examples(unpaired, {target_column: processor.target.as_target}, on_bad_example)
-        targets = _joined(targets, unpaired)
-    _check_target_shape(model, processor, targets[0][target_column])
-    model.to(PartialState().device)  # as a whole: `train` moves the part that it trains only
-    run = _Run(model, processor, folder, samples, dataset.select_columns([source_column]), targets, len(dataset))
-    try:
-        if extractor is not None:
-            run.train_extractor(extractor)
-        if prior is not None:
-            run.train_prior(prior)
-        if decoder is not None:
-            run.train_decoder(decoder)
-    except KeyboardInterrupt as interrupt:
-        run.save()
-        raise TrainingInterrupted(
-            f"training was interrupted; the model so far is in {folder / 'model'}."
-        ) from interrupt
-    run.save()
+    asked = {"extractor": extractor, "prior": prior, "decoder": decoder, "joint": joint}
+    asked = {name: arguments for name, arguments in asked.items() if arguments is not None}
+    _check_stages(model, asked, unpaired, extractor_losses, validation)
+    folder = RunFolder(output_folder, resume)
+    with folder.claimed(_needed_bytes(model, dataset, unpaired)):
+        columns = {source_column: processor.source, target_column: processor.target}
+        reads = {source_column: processor.source.as_source, target_column: processor.target.as_target}
+        parts = {"dataset": dataset, "validation": validation, "unpaired": unpaired}
+        for name, part in parts.items():
+            if part is not None:
+                own = [target_column] if name == "unpaired" else list(columns)
+                check_columns(part, own)
+                for column in own:
+                    part = columns[column].prepare_column(part, column)
+                parts[name] = readable_examples(part, {column: reads[column] for column in own}, on_bad_example)
+        _check_target_shape(model, processor, next(iter(parts["dataset"]))[target_column])
+        folder.begin(_identity(model, processor, asked, columns, parts, extractor_losses), model)
+        model.to(PartialState().device)  # as a whole: `train` moves the part that it trains only
+        data = _Data(**parts, source_column=source_column, target_column=target_column)
+        run = _Run(model, processor, folder, data, samples, report_to, representations, extractor_losses)
+        try:
+            for name, arguments in asked.items():
+                getattr(run, f"train_{name}")(arguments)
+        except KeyboardInterrupt as interrupt:
+            run.save()
+            raise TrainingInterrupted(
+                f"training was interrupted; the model so far is in {folder.path / 'model'}, and `resume=True` "
+                "(`--resume`) goes on from here."
+            ) from interrupt
+        run.save(finished=True)
     return run.results
 
 
-def _check_stages(model: RegenerationModel, extractor: StageArguments | None, decoder: StageArguments | None) -> None:
-    from accelerate import PartialState
-
-    if extractor is not None and not model.extractor.is_trainable:
+def _check_stages(model: RegenerationModel, asked: dict, unpaired, losses, validation) -> None:
+    if not asked:
+        raise ValueError("there is nothing to train: give arguments for at least one stage.")
+    if "extractor" in asked and not model.extractor.is_trainable:
         raise ValueError(f"`extractor` asks to train {type(model.extractor).__name__}, which is a rule.")
-    if decoder is not None and model.decoder_model is None:
+    if "decoder" in asked and model.decoder_model is None:
         raise ValueError("`decoder` asks to train a decoder, but the model has none.")
-    if PartialState().num_processes > 1:
-        raise NotImplementedError("train_regenerator runs in one process; this run has several.")
+    if losses and "extractor" not in asked:
+        raise ValueError("`extractor_losses` are for the stage `extractor`, which is not asked for.")
+    if unpaired is not None and not asked.keys() & {"extractor", "decoder"}:
+        raise ValueError(f"`unpaired` is for the stages extractor and decoder; those asked for are {list(asked)}.")
+    if validation is not None and is_stream(validation):
+        raise ValueError("`validation` must be a datasets.Dataset: a stream has no end to measure up to.")
+    for name, arguments in asked.items():
+        if arguments.predicted and name != "decoder":
+            raise ValueError(f"`predicted` is for the stage decoder, but {name} has {arguments.predicted}.")
+        if arguments.keep == "best" and validation is None:
+            raise ValueError(f"`keep` is 'best' for the stage {name}, which needs `validation` data.")
 
 
-def _needed_bytes(model: RegenerationModel, count: int) -> int:
-    """What a run writes: the model, its successor while both are there, and `count` representations."""
+def _needed_bytes(model: RegenerationModel, *datasets) -> int:
+    """What a run writes: the model and its successor, checkpoints with optimizer states, and representations."""
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    return 3 * weights + 4 * count * math.prod(model.config.extractor_config.representation_spec.shape)
+    examples = sum(len(dataset) for dataset in datasets if dataset is not None and not is_stream(dataset))
+    size = math.prod(length or 1 for length in model.config.extractor_config.representation_spec.shape)
+    return 12 * weights + 4 * examples * size
 
 
 def _check_target_shape(model: RegenerationModel, processor: RegenerationProcessor, example: Any) -> None:
@@ -117,163 +154,253 @@ def _check_target_shape(model: RegenerationModel, processor: RegenerationProcess
         )
 
 
-def _prepared(dataset, columns: dict[str, Modality]):
-    check_columns(dataset, columns)
-    for column, modality in columns.items():
-        dataset = modality.prepare_column(dataset, column)
-    return dataset
-
-
-def _joined(targets, unpaired):
-    from datasets import concatenate_datasets
-
-    return concatenate_datasets([targets, unpaired.select_columns(targets.column_names).cast(targets.features)])
-
-
-def check_columns(dataset, columns: Iterable[str]) -> None:
-    """Raises `ValueError` for a column that the dataset does not have, with those that it has."""
-    for column in columns:
-        if column not in dataset.column_names:
-            found = ", ".join(dataset.column_names)
-            raise ValueError(f"the dataset has no column {column!r}; its columns are {found}.")
-
-
-def readable_examples(dataset, reads: dict[str, Callable[[list[Any]], Any]], on_bad_example: str = "raise"):
-    """The dataset without the examples that cannot be read.
-
-    Args:
-        reads: for each column what will read it: a function of a list of examples that raises `ValueError` or
-            `TypeError` for a bad one.
-        on_bad_example: `"raise"` a `ValueError` that names the first bad example, or `"skip"` and count them.
-    """
-    check_columns(dataset, reads)
-    good, problems = [], []
-    for i in tqdm(range(len(dataset)), desc="check examples", unit="example", leave=False):
-        example = dataset[i]
-        try:
-            for column, read in reads.items():
-                read([example[column]])
-        except (TypeError, ValueError) as error:
-            problems.append(f"example {i}, column {column!r}: {error}")
-            if on_bad_example == "raise":
-                raise ValueError(problems[0]) from error
-        else:
-            good.append(i)
-    if not good:
-        raise ValueError(f"the dataset has no example that can be read; {'; '.join(problems[:1]) or 'it is empty'}")
-    if problems:
-        print(f"left out {len(problems)} of {len(dataset)} examples that cannot be read; the first is {problems[0]}")
-    return dataset.select(good) if problems else dataset
+def _identity(model, processor, asked, columns, parts, losses) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was begun; stages compare their arguments."""
+    return {
+        "stages": list(asked),
+        "columns": list(columns),
+        "model": config_text(model.config),
+        "processor": repr((processor.source.to_dict(), processor.target.to_dict())),
+        "extractor_losses": [f"{loss} {getattr(loss, 'weight', '')}" for loss in losses],
+        **{name: None if part is None else data_fingerprint(part) for name, part in parts.items()},
+    }
 
 
 @dataclasses.dataclass
-class _Run:
-    """What the stages of one run share; `sources` belong to the first `pairs` of `targets`."""
+class _Data:
+    """Pairs, further targets without a source, and pairs to validate on."""
 
-    model: RegenerationModel
-    processor: RegenerationProcessor
-    folder: Path
-    samples: Sequence[Any]
-    sources: Any
-    targets: Any
-    pairs: int
-    results: list[StageResult] = dataclasses.field(default_factory=list)
+    dataset: Any
+    unpaired: Any
+    validation: Any
+    source_column: str
+    target_column: str
+
+    def targets(self):
+        """Every Y, paired or not."""
+        from datasets import concatenate_datasets, interleave_datasets
+
+        parts = [self.dataset.select_columns([self.target_column])]
+        if self.unpaired is None:
+            return parts[0]
+        parts.append(self.unpaired.select_columns([self.target_column]))
+        if any(map(is_stream, parts)):
+            parts = [part if is_stream(part) else part.to_iterable_dataset() for part in parts]
+            return interleave_datasets(parts, stopping_strategy="all_exhausted")
+        return concatenate_datasets([parts[0], parts[1].cast(parts[0].features)])
+
+
+class _Run:
+    """What the stages of one run share."""
+
+    def __init__(self, model, processor, folder, data, samples, report_to, representations, losses):
+        self.model, self.processor, self.folder, self.data = model, processor, folder, data
+        self.samples, self.report_to, self.representations, self.losses = samples, report_to, representations, losses
+        self.results: list[StageResult] = []
 
     def train_extractor(self, arguments: StageArguments) -> None:
         """Y′ from Y alone, paired or not."""
-        self._train("extractor", self.model.extractor, len(self.targets), self._read_targets, arguments)
+        module = ExtractorWithLosses(self.model.extractor, self.losses) if self.losses else self.model.extractor
+        module.to(self.model.device)
+        targets, validation = self.data.targets(), self.data.validation
+        self._train("extractor", module, arguments, lambda: (
+            _batches(targets, self._read_target), validation and _batches(validation, self._read_target)
+        ))  # fmt: skip
 
     def train_prior(self, arguments: StageArguments) -> None:
         """X→Y′ from pairs, on Y′ that is extracted once."""
-        representations = self._extract(self.pairs)
-        self.model.prior.fit_statistics(_Repeatable(representations.batches))
-        (column,) = self.sources.column_names
-
-        def read(rows: list[int]) -> dict[str, torch.Tensor]:
-            return {**self.processor(source=self.sources[rows][column]), "target": representations[rows]}
-
-        self._train("prior", self.model.prior, self.pairs, read, arguments)
+        self._train("prior", self.model.prior, arguments, self._prior_batches)
 
     def train_decoder(self, arguments: StageArguments) -> None:
-        """Y′→Y from Y alone, paired or not."""
-        representations = self._extract(len(self.targets))
-        decoder = self.model.decoder_model
-        decoder.fit_statistics(_Repeatable(self._target_batches), _Repeatable(representations.batches))
+        """Y′→Y from Y alone, paired or not, and from predictions of pairs."""
+        self._train("decoder", self.model.decoder_model, arguments, lambda: self._decoder_batches(arguments))
+
+    def train_joint(self, arguments: StageArguments) -> None:
+        """All parts at once, on pairs."""
+        dataset, validation = self.data.dataset, self.data.validation
+        self._train("joint", JointModel(self.model), arguments, lambda: (
+            _batches(dataset, self._read_pair), validation and _batches(validation, self._read_pair)
+        ))  # fmt: skip
+
+    def _prior_batches(self) -> tuple[Batches, Batches | None]:
+        cache, dataset = self._pairs()
+        if not self._has_adapters():  # which are saved without the statistics
+            self.model.prior.fit_statistics(_Repeatable(lambda: (each.values for each in cache.batches())))
+
+        def made_of(cache: RepresentationCache, dataset) -> Batches:
+            sources = dataset.select_columns([self.data.source_column])
+
+            def read(rows: list[int]) -> dict[str, torch.Tensor]:
+                return {**self._read_source(sources[rows]), **_named("target", cache[rows])}
+
+            return Batches(len(cache), read, cache.lengths)
+
+        validation = self.data.validation
+        return made_of(cache, dataset), validation and made_of(self._extract(validation), validation)
+
+    def _decoder_batches(self, arguments: StageArguments) -> tuple[Batches, Batches | None]:
+        from accelerate import PartialState
+
+        parts = [self._pairs()]
+        if self.data.unpaired is not None:
+            parts.append(self._extracted(self.data.unpaired, [self.data.target_column]))
+        caches = [cache for cache, _ in parts]
+        if not self._has_adapters():
+            self.model.decoder_model.fit_statistics(
+                _Repeatable(lambda: (batch for _, part in parts for batch in self._target_batches(part))),
+                _Repeatable(lambda: (batch.values for cache in caches for batch in cache.batches(256))),
+            )
+        predicted = self._predict(parts[0][1]) if arguments.predicted else None
+        total = arguments.max_steps * arguments.gradient_accumulation_steps * PartialState().num_processes
+        read = self._reader([dataset for _, dataset in parts])
+        training = MixedBatches(caches, predicted, read, arguments.predicted, total, arguments.seed)
+        if (validation := self.data.validation) is None:
+            return training, None
+        return training, MixedBatches([self._extract(validation)], None, self._reader([validation]))
+
+    def _reader(self, datasets: Sequence) -> Callable[[list[int]], dict[str, torch.Tensor]]:
+        """Reads the targets of rows that count through several datasets."""
+        column = self.data.target_column
+        datasets = [dataset.select_columns([column]) for dataset in datasets]
 
         def read(rows: list[int]) -> dict[str, torch.Tensor]:
-            return {**self._read_targets(rows), "source": representations[rows]}
+            examples = [None] * len(rows)
+            start = 0
+            for dataset in datasets:
+                own = [(place, row - start) for place, row in enumerate(rows) if 0 <= row - start < len(dataset)]
+                found = dataset[[row for _, row in own]][column] if own else []
+                for (place, _), example in zip(own, found, strict=True):
+                    examples[place] = example
+                start += len(dataset)
+            return self.processor(target=examples)
 
-        self._train("decoder", decoder, len(self.targets), read, arguments)
+        return read
 
-    def _extract(self, count: int) -> RepresentationCache:
-        dataset = self.targets.select(range(count))
-        (column,) = dataset.column_names
-        return extract(self.model.extractor, self.processor.target, dataset, column, self.folder / "representations")
+    def _pairs(self) -> tuple[RepresentationCache, Any]:
+        """The Y′ of the pairs, and the pairs by row."""
+        if self.representations is None:
+            return self._extracted(self.data.dataset, [self.data.source_column, self.data.target_column])
+        self.representations.check(self._fingerprint(self.data.dataset))
+        return self.representations, self.data.dataset
 
-    def _read_targets(self, rows: list[int]) -> dict[str, torch.Tensor]:
-        (column,) = self.targets.column_names
-        return self.processor(target=self.targets[rows][column])
+    def _extracted(self, dataset, columns: list[str]) -> tuple[RepresentationCache, Any]:
+        """Y′ of a dataset, and the same dataset by row: of a stream, what was read is kept beside its Y′."""
+        if not is_stream(dataset):
+            return self._extract(dataset), dataset
+        cache = self._extract(dataset, columns)
+        return cache, cache.dataset
 
-    def _target_batches(self, batch_size: int = 256) -> Iterator[torch.Tensor]:
-        for start in range(0, len(self.targets), batch_size):
-            yield self._read_targets(list(range(start, min(start + batch_size, len(self.targets)))))["target"]
+    def _extract(self, dataset, columns: Sequence[str] = ()) -> RepresentationCache:
+        folder = self.folder.path / "representations" / cache_name(self._fingerprint(dataset))
+        return extract(
+            self.model.extractor, self.processor.target, dataset, self.data.target_column, folder, columns=columns
+        )
 
-    def _train(self, name: str, module, count: int, read: Callable, arguments: StageArguments) -> None:
-        def evaluate(step: int) -> None:
-            path = self.folder / "samples" / f"{name}-{step:06d}"
-            if name == "extractor":
-                self._save_reconstructions(path)
-            else:
-                self._save_samples(path)
+    def _fingerprint(self, dataset) -> dict[str, str]:
+        return fingerprint(self.model.extractor, self.processor.target, dataset, self.data.target_column)
+
+    def _predict(self, dataset) -> RepresentationCache:
+        spec, folder = self.model.config.extractor_config.representation_spec, self.folder.path / "representations"
+        defaults = self.model.config.generation or {}
+        return predict(self.model.prior, self.processor, dataset, self.data.source_column, folder, spec, **defaults)
+
+    def _has_adapters(self) -> bool:
+        return bool(getattr(self.model, "_hf_peft_config_loaded", False))
+
+    def _read_source(self, examples: dict[str, list]) -> dict[str, torch.Tensor]:
+        return self.processor(source=examples[self.data.source_column])
+
+    def _read_target(self, examples: dict[str, list]) -> dict[str, torch.Tensor]:
+        return self.processor(target=examples[self.data.target_column])
+
+    def _read_pair(self, examples: dict[str, list]) -> dict[str, torch.Tensor]:
+        return {**self._read_source(examples), **self._read_target(examples)}
+
+    def _target_batches(self, dataset, batch_size: int = 256) -> Iterator[torch.Tensor]:
+        dataset = dataset.select_columns([self.data.target_column])
+        for start in range(0, len(dataset), batch_size):
+            yield self._read_target(dataset[start : start + batch_size])["target"]
+
+    def _train(self, name: str, module, arguments: StageArguments, make: Callable) -> None:
+        folder = self.folder.stages / name
+
+        def evaluate(step: int) -> Path | None:
+            path = self.folder.path / "samples" / f"{name}-{step:06d}"
+            shown = self._save_reconstructions(path) if name == "extractor" else self._save_samples(path)
             self.save()
+            return shown
 
-        self.results.append(train(module, Batches(count, read), arguments, name, evaluate))
+        result = load_finished(module, folder, arguments) if self.folder.resume else None
+        if result is None:
+            data, validation = make()
+            result = train(
+                module, data, arguments, name, evaluate=evaluate, validation=validation, folder=folder,
+                resume=self.folder.resume, report_to=self.report_to,
+            )  # fmt: skip
+        self.results.append(result)
 
-    def _save_reconstructions(self, path: Path) -> None:
+    def _save_reconstructions(self, path: Path) -> Path | None:
         if not self.samples or not self.model.config.extractor_config.can_decode:
-            return
-        rows = list(range(min(len(self.samples), self.pairs)))
-        target = self._read_targets(rows)["target"].to(self.model.device)
-        back = self.model.extractor.decode(self.model.encode(target)).values.detach().cpu()
-        found = self.processor.target.from_target(back)
-        self.processor.target.save_samples(found, [f"reconstruction {i}" for i in rows], path)
+            return None
+        column = self.data.target_column
+        examples = [each[column] for each, _ in zip(self.data.dataset, self.samples, strict=False)]
+        target = self.processor(target=examples)
+        target = {name: value.to(self.model.device) for name, value in target.items()}
+        back = self.model.extractor.decode(self.model.encode(**target))
+        found = self.processor.target.from_target(back.values.detach().cpu())
+        captions = [f"reconstruction {i}" for i in range(len(found))]
+        return self.processor.target.save_samples(found, captions, path)
 
-    def _save_samples(self, path: Path) -> None:
+    def _save_samples(self, path: Path) -> Path | None:
         if not self.samples:
-            return
+            return None
         pipeline = RegenerationPipeline(model=self.model, processor=self.processor, device=self.model.device)
         generator = torch.Generator().manual_seed(0)
         found = pipeline(list(self.samples), batch_size=len(self.samples), generator=generator)
-        self.processor.target.save_samples(found, list(map(str, self.samples)), path)
+        return self.processor.target.save_samples(found, list(map(str, self.samples)), path)
 
-    def save(self) -> None:
-        with atomic_folder(self.folder / "model") as new:
+    def save(self, finished: bool = False) -> None:
+        """The model so far, its summary and its card; on the main process."""
+        from accelerate import PartialState
+
+        if not PartialState().is_main_process:
+            return
+        summary = summarize(self.model, self.results, self._sizes())
+        with atomic_folder(self.folder.path / "model") as new:
             self.model.save_pretrained(new)
             self.processor.save_pretrained(new)
-        summary = [dataclasses.asdict(result) for result in self.results]
-        path = self.folder / "training_summary.json"
-        scratch = path.with_suffix(".tmp")
-        scratch.write_text(json.dumps(summary, indent=2), encoding="utf-8")
-        os.replace(scratch, path)
+            write_model_card(new, summary, example=self._example())
+        save_json(self.folder.path / "training_summary.json", summary)
+        if finished:
+            self.folder.finish()
+
+    def _sizes(self) -> dict[str, int | None]:
+        parts = {"pairs": self.data.dataset, "unpaired": self.data.unpaired, "validation": self.data.validation}
+        return {k: None if is_stream(part) else len(part) for k, part in parts.items() if part is not None}
+
+    def _example(self) -> Any:
+        return self.samples[0] if self.samples else next(iter(self.data.dataset))[self.data.source_column]
+
+
+def _batches(dataset, read: Callable[[dict[str, list]], dict[str, torch.Tensor]]) -> Batches | StreamedBatches:
+    """Batches of a dataset or of a stream; `read` takes columns."""
+    return (
+        StreamedBatches(dataset, read)
+        if is_stream(dataset)
+        else Batches(len(dataset), lambda rows: read(dataset[rows]))
+    )
+
+
+def _named(name: str, representation: Representation) -> dict[str, torch.Tensor]:
+    masked = {} if representation.mask is None else {f"{name}_mask": representation.mask}
+    return {name: representation.values, **masked}
 
 
 class _Repeatable:
     """What `make` iterates over, as often as it is asked for."""
 
-    def __init__(self, make: Callable[[], Iterator[torch.Tensor]]):
+    def __init__(self, make: Callable[[], Iterable[torch.Tensor]]):
         self.make = make
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        return self.make()
-
-
-def plot_losses(results: Sequence[StageResult], path: str | os.PathLike) -> None:
-    """Draws the losses of each stage, as a PNG; needs matplotlib."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5 * len(results), 3.5), layout="constrained")
-    for axes, result in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
-        axes.plot(*zip(*result.losses, strict=True), linewidth=1)
-        axes.set(title=f"{result.name}, {result.seconds:.0f} s", xlabel="step", ylabel="loss", yscale="log")
-        axes.grid(alpha=0.3, which="both")
-    figure.savefig(path, dpi=120)
+        return iter(self.make())

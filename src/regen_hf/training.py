@@ -1,134 +1,428 @@
 """One accelerate loop for every stage."""
 
+import copy
 import dataclasses
+import json
 import math
-import signal
+import statistics
 import time
-from collections.abc import Callable
-from threading import current_thread, main_thread
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-OPTIMIZERS = ("adamw", "muon")
-PRECISIONS = (None, "no", "bf16", "fp16")
+from .arguments import StageArguments, StageResult
+from .batches import Batches, StreamedBatches, batch_seed
+from .checkpoints import (
+    gather_state,
+    load_checkpoint,
+    remove_checkpoints,
+    restore_state,
+    save_checkpoint,
+    save_json,
+    save_tensors,
+)
+from .interruption import StopAfterStep
+from .optimizers import averaged, make_average, make_optimizers, make_schedule
+from .trackers import log_file
 
-
-@dataclasses.dataclass
-class StageArguments:
-    """How one stage is trained.
-
-    Args:
-        max_steps: optimizer steps.
-        batch_size: examples a step takes on each process, before accumulation.
-        learning_rate: the highest one.
-        optimizer: `"adamw"`, or `"muon"` (Jordan et al., 2024) for the matrices of repeated blocks beside AdamW for
-            the rest; both take the same `learning_rate`.
-        beta2, weight_decay: of the optimizer.
-        lr_scheduler: a schedule of `transformers.get_scheduler`, such as `"linear"` or `"cosine"`.
-        warmup_steps: steps until the learning rate is at its highest; a tenth of all, at most 100, if not given.
-        max_grad_norm: gradients are clipped to this norm.
-        gradient_accumulation_steps: batches whose gradients are added up to one step.
-        ema_decay: of the moving average of the weights, which is what is kept; 0 keeps the last weights.
-        mixed_precision: `"no"`, `"bf16"` or `"fp16"`; `None` leaves it to `accelerate launch`.
-        seed: of the order of the data, of noise and of dropout.
-        eval_every: steps between two evaluations; 0 evaluates at the end only.
-    """
-
-    max_steps: int
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    optimizer: str = "adamw"
-    beta2: float = 0.95
-    weight_decay: float = 0.01
-    lr_scheduler: str = "linear"
-    warmup_steps: int | None = None
-    max_grad_norm: float = 1.0
-    gradient_accumulation_steps: int = 1
-    ema_decay: float = 0.0
-    mixed_precision: str | None = None
-    seed: int = 0
-    eval_every: int = 0
-
-    def __post_init__(self):
-        for name in ("max_steps", "batch_size", "gradient_accumulation_steps"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        from transformers import SchedulerType
-
-        if self.warmup_steps is None:
-            self.warmup_steps = min(100, self.max_steps // 10)
-        schedulers = [scheduler.value for scheduler in SchedulerType]
-        for name, known in (("optimizer", OPTIMIZERS), ("mixed_precision", PRECISIONS), ("lr_scheduler", schedulers)):
-            if (value := getattr(self, name)) not in known:
-                raise ValueError(f"`{name}` must be one of {', '.join(map(str, known))}, got {value!r}.")
-        if not 0 <= self.warmup_steps < self.max_steps:
-            raise ValueError(f"`warmup_steps` must be below max_steps {self.max_steps}, got {self.warmup_steps}.")
-        if self.mixed_precision == "fp16" and self.optimizer == "muon":
-            raise ValueError("`mixed_precision` must not be 'fp16' with the optimizer 'muon'; take 'bf16'.")
-        if not self.max_grad_norm > 0:
-            raise ValueError(f"`max_grad_norm` must be above 0, got {self.max_grad_norm}; infinity clips nothing.")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"`ema_decay` must be in [0, 1), got {self.ema_decay}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"`learning_rate` must be above 0, got {self.learning_rate}.")
-
-
-@dataclasses.dataclass
-class StageResult:
-    """What training a stage gave: losses as `(step, mean loss since the last entry)`, steps, seconds, parameters.
-
-    The seconds are those of training alone, without evaluations.
-    """
-
-    name: str
-    losses: list[tuple[int, float]]
-    steps: int
-    seconds: float
-    parameters: int
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C, after everything was saved; the message says where."""
-
-
-class Batches(torch.utils.data.Dataset):
-    """A dataset that is read a batch at a time: `read` turns row numbers into a batch of tensors."""
-
-    def __init__(self, length: int, read: Callable[[list[int]], dict[str, torch.Tensor]]):
-        self.length, self.read = length, read
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitems__(self, indices: list[int]) -> dict[str, torch.Tensor]:
-        return dict(self.read(indices))
+FINAL, BEST, RESULT = "final.safetensors", "best.safetensors", "result.json"
+# what may differ when a stage is resumed: it does not change what is learned
+FREE = ("eval_every", "save_every", "num_workers", "gradient_accumulation_steps")
 
 
 def train(
     module: nn.Module,
-    data: Batches,
+    data: Batches | StreamedBatches,
     arguments: StageArguments,
     name: str = "training",
-    evaluate: Callable[[int], None] | None = None,
+    *,
+    evaluate: Callable[[int], Path | None] | None = None,
+    validation: Batches | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    report_to: Sequence[str] = (),
     log_every: int = 20,
 ) -> StageResult:
     """Trains any module whose `forward` takes a batch and returns an output with a `loss`.
 
     Every parameter that requires a gradient is trained. At the end, and while `evaluate` is called, the weights are
-    their moving average, where there is one. Ctrl-C ends training early, with the weights ready to be saved, and is
-    raised again.
+    their moving average, where there is one. Batches and noise are functions of the seed and the number of the batch,
+    so on the same hardware a resumed run ends with the very weights of one that was never interrupted. Ctrl-C and
+    SIGTERM end training after the step, save a checkpoint, leave the weights ready to be saved and raise.
+
+    Args:
+        evaluate: called on the main process at each evaluation with the step; it may return a file to show.
+        validation: data whose loss is measured at each evaluation, with the same noise each time.
+        folder: where checkpoints go: the latest, the `best.safetensors` by validation, and what the stage ends with.
+        resume: go on from what `folder` holds, if it holds anything.
+        report_to: names of accelerate's trackers, such as `"tensorboard"` or `"trackio"`; files go to `folder/logs`.
+        log_every: steps between two entries of the loss.
 
     Raises:
         FloatingPointError: if the loss is NaN or infinite.
+        ValueError: if `resume` finds a stage that was begun with other arguments, naming them.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after a whole step.
     """
-    from accelerate import Accelerator
+    if folder is None and (resume or report_to):
+        raise ValueError(f"`folder` is missing: `{'resume' if resume else 'report_to'}` needs one.")
+    if arguments.keep == "best" and (validation is None or folder is None):
+        raise ValueError("`keep` is 'best', which needs validation data and a folder.")
+    if resume and (result := load_finished(module, folder, arguments)):
+        return result
+    loop = _Loop(module, data, arguments, name, evaluate, validation, folder, report_to, log_every)
+    if folder is not None:
+        loop.resume() if resume else loop.clear()
+    return loop.run()
+
+
+def load_finished(module: nn.Module, folder: Path, arguments: StageArguments) -> StageResult | None:
+    """Puts what a finished stage ended with into `module`, or returns `None` if the stage is not finished.
+
+    Raises:
+        ValueError: if it was trained with other arguments, naming them.
+    """
+    from safetensors.torch import load_file
+
+    if not (folder / RESULT).is_file():
+        return None
+    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    _check_same(folder, result["arguments"], dataclasses.asdict(arguments))
+    module.load_state_dict(load_file(str(folder / FINAL)))
+    module.eval()
+    pairs = {key: [tuple(pair) for pair in result[key]] for key in ("losses", "validation")}
+    return StageResult(**{**result, **pairs})
+
+
+def _check_same(folder: Path, before: dict, now: dict) -> None:
+    names = [name for name in now if name not in FREE and before.get(name) != now[name]]
+    if names:
+        different = "; ".join(f"`{name}` was {before.get(name)!r} and is {now[name]!r}" for name in names)
+        raise ValueError(f"the stage in {folder} was begun with other arguments: {different}.")
+
+
+@dataclasses.dataclass
+class _Progress:
+    """How far training is: what a checkpoint holds beside tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    losses: list = dataclasses.field(default_factory=list)
+    validation: list = dataclasses.field(default_factory=list)
+    recent: list = dataclasses.field(default_factory=list)
+
+
+class _Loop:
+    def __init__(self, module, data, arguments, name, evaluate, validation, folder, report_to, log_every):
+        self.module, self.data, self.arguments, self.name = module, data, arguments, name
+        self.evaluate, self.validation, self.folder, self.log_every = evaluate, validation, folder, log_every
+        self.accelerator = _make_accelerator(arguments, report_to, folder)
+        self.progress = _Progress()
+        self._prepare()
+        self.trackers = []
+        if report_to:
+            settings = {key: str(value) for key, value in dataclasses.asdict(arguments).items()}
+            runs = {"trackio": {"name": str(folder), "resume": "allow"}}
+            self.accelerator.init_trackers(
+                "regen_hf", settings, {tracker: runs[tracker] for tracker in report_to if tracker in runs}
+            )
+            self.trackers = self.accelerator.trackers
+
+    def _prepare(self) -> None:
+        from accelerate.utils import DistributedType
+
+        # sharding replaces the parameters, so a copy is sharded and the module gets its weights when they are needed
+        self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
+        trained = copy.deepcopy(self.module) if self.sharded else self.module
+        if self.arguments.gradient_checkpointing:
+            if not getattr(trained, "supports_gradient_checkpointing", False):
+                raise ValueError(f"`gradient_checkpointing` is not possible with {type(trained).__name__}.")
+            trained.activation_checkpointing_enable()
+        optimizers = make_optimizers(trained, self.arguments)
+        self.schedules = [make_schedule(optimizer, self.arguments) for optimizer in optimizers]
+        self.prepared, *self.optimizers = self.accelerator.prepare(trained, *optimizers)
+        self.parameters = [p for p in self.prepared.parameters() if p.requires_grad]
+        self.average = make_average(self.parameters, self.arguments)
+        if self.average is not None:
+            self.average.to(self.accelerator.device)
+        if self.arguments.compile:
+            self.prepared.compile()
+
+    def run(self) -> StageResult:
+        arguments, progress = self.arguments, self.progress
+        batches = self._batches()
+        bar = tqdm(
+            total=arguments.max_steps, initial=progress.step, desc=self.name, unit="step",
+            disable=not self.accelerator.is_main_process,
+        )  # fmt: skip
+        stop = StopAfterStep()
+        self.prepared.train()
+        self.clock = time.perf_counter()
+        try:
+            while progress.step < arguments.max_steps:
+                self._step(batches)
+                bar.update()
+                logged = progress.step % self.log_every == 0 or progress.step == arguments.max_steps
+                # several processes agree when to stop where they exchange their losses anyway
+                stopping = stop.pressed
+                if logged:
+                    stopping = self._log(stop.pressed)
+                    bar.set_postfix(loss=f"{progress.losses[-1][1]:.4f}")
+                if progress.step < arguments.max_steps:
+                    self._between(stopping and (logged or self.accelerator.num_processes == 1))
+            self._pause()
+        finally:
+            stop.close()
+            bar.close()
+            self._restore_module()
+        return self._finish()
+
+    def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
+        arguments, processes = self.arguments, self.accelerator.num_processes
+        rows = arguments.batch_size * arguments.gradient_accumulation_steps * processes
+        return self.data.endless(
+            arguments.batch_size,
+            arguments.seed,
+            start=self.progress.step * arguments.gradient_accumulation_steps,
+            process_index=self.accelerator.process_index,
+            num_processes=processes,
+            group=rows if arguments.group_by_length else 0,
+            num_workers=arguments.num_workers,
+        )
+
+    def _step(self, batches: Iterator[dict[str, torch.Tensor]]) -> None:
+        """One step of the optimizers."""
+        from accelerate.utils import send_to_device, set_seed
+
+        accelerator, arguments = self.accelerator, self.arguments
+        for i in range(arguments.gradient_accumulation_steps):
+            own = self.progress.step * arguments.gradient_accumulation_steps + i
+            number = own * accelerator.num_processes + accelerator.process_index
+            batch = send_to_device(next(batches), accelerator.device)
+            set_seed(batch_seed(arguments.seed, "noise", number))
+            with accelerator.accumulate(self.prepared):
+                output = self.prepared(**batch)
+                accelerator.backward(output.loss)
+                if accelerator.sync_gradients:
+                    self.gradient_norm = accelerator.clip_grad_norm_(self.parameters, arguments.max_grad_norm)
+                for optimizer in self.optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad()
+            self.progress.recent.append(output.loss.detach())
+        self.terms = output.terms if self.trackers and "terms" in output else None
+        for schedule in self.schedules:
+            schedule.step()
+        if self.average is not None:
+            self.average.step(self.parameters)
+        self.progress.step += 1
+
+    def _between(self, stopping: bool) -> None:
+        """What is due between two steps."""
+        step, arguments = self.progress.step, self.arguments
+        if arguments.eval_every and step % arguments.eval_every == 0:
+            self._pause()
+            self._mean()  # nothing is saved after a loss of NaN
+            with averaged(self.average, self.parameters):
+                self._copy_sharded()
+                self._measure()
+            self.prepared.train()
+            self.clock = time.perf_counter()
+        if self.folder is not None and (stopping or (arguments.save_every and step % arguments.save_every == 0)):
+            self._save()
+        if stopping:
+            raise KeyboardInterrupt
+
+    def _mean(self, pressed: bool = False) -> tuple[float, bool]:
+        """The mean of the losses since the last entry, over all processes, and whether any wants to stop."""
+        recent = self._recent()
+        if not recent:
+            return math.nan, pressed
+        loss = statistics.fmean(recent)
+        if self.accelerator.num_processes > 1:
+            own = torch.tensor([loss, float(pressed)], device=self.accelerator.device)
+            loss, pressed = self.accelerator.reduce(own, "mean").tolist()
+        if not math.isfinite(loss):
+            rate = self.schedules[0].get_last_lr()[0]
+            raise FloatingPointError(
+                f"the loss of {self.name} is {loss} at step {self.progress.step}, learning rate {rate:.2e}."
+            )
+        return loss, pressed > 0
+
+    def _recent(self) -> list[float]:
+        """The losses since the last entry, read from the device in one go."""
+        on_device = [loss for loss in self.progress.recent if torch.is_tensor(loss)]
+        known = [loss for loss in self.progress.recent if not torch.is_tensor(loss)]
+        self.progress.recent = known + (torch.stack(on_device).float().tolist() if on_device else [])
+        return self.progress.recent
+
+    def _log(self, pressed: bool) -> bool:
+        loss, stopping = self._mean(pressed)
+        progress = self.progress
+        progress.losses.append((progress.step, loss))
+        progress.recent = []
+        if self.trackers:
+            rows = self.arguments.batch_size * self.arguments.gradient_accumulation_steps
+            seconds = progress.seconds + time.perf_counter() - self.clock
+            values = {
+                "loss": loss,
+                "learning_rate": self.schedules[0].get_last_lr()[0],
+                "gradient_norm": float(self.gradient_norm),
+                "examples_per_second": progress.step * rows * self.accelerator.num_processes / seconds,
+                **{name: float(term) for name, term in (self.terms or {}).items()},
+            }
+            self.accelerator.log({f"{self.name}/{key}": value for key, value in values.items()}, step=progress.step)
+        return stopping
+
+    def _pause(self) -> None:
+        """Stops the clock of training."""
+        now = time.perf_counter()
+        self.progress.seconds, self.clock = self.progress.seconds + now - self.clock, now
+
+    def _measure(self) -> None:
+        """Validation loss and samples, with the weights that would be kept."""
+        step, progress, main = self.progress.step, self.progress, self.accelerator.is_main_process
+        self.module.eval()
+        if self.validation is not None:
+            loss = self._validate()
+            best = all(loss < other for _, other in progress.validation)
+            progress.validation.append((step, loss))
+            self.accelerator.log({f"{self.name}/validation_loss": loss}, step=step)
+            if self.folder is not None and best and main:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                save_tensors(self.folder / BEST, _weights(self.module))
+        if self.evaluate is not None and main:
+            shown = self.evaluate(step)
+            if shown is not None:
+                log_file(self.trackers, f"{self.name}/samples", shown, step)
+        self.accelerator.wait_for_everyone()
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        from accelerate.utils import send_to_device, set_seed
+
+        size, length, accelerator = self.arguments.batch_size, len(self.validation), self.accelerator
+        starts = list(range(0, length, size))
+        order = [(i, list(range(starts[i], min(starts[i] + size, length)))) for i in range(len(starts))]
+        own = order[accelerator.process_index :: accelerator.num_processes]
+        total = torch.zeros((), device=accelerator.device)
+        for (number, rows), batch in zip(own, self.validation.loader(own), strict=True):
+            set_seed(batch_seed(self.arguments.seed, "validation", number))
+            with accelerator.autocast():
+                total += len(rows) * self.module(**send_to_device(batch, accelerator.device)).loss.float()
+        return accelerator.reduce(total, "sum").item() / length
+
+    def _save(self) -> None:
+        self._pause()
+        if self.progress.recent:
+            loss, _ = self._mean()
+            if self.accelerator.num_processes > 1:  # one of them writes, for all
+                self.progress.recent = [loss] * len(self.progress.recent)
+        state = gather_state(self.prepared, [each.optimizer for each in self.optimizers], self.average)
+        if self.accelerator.is_main_process:
+            facts = {"progress": dataclasses.asdict(self.progress), **self._facts()}
+            save_checkpoint(self.folder, self.progress.step, state, facts)
+        self.accelerator.wait_for_everyone()
+
+    def _facts(self) -> dict:
+        return {
+            "arguments": dataclasses.asdict(self.arguments),
+            # processes may change if they make up for it with accumulation
+            "batches_per_step": self.arguments.gradient_accumulation_steps * self.accelerator.num_processes,
+            "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
+            "average_step": None if self.average is None else self.average.optimization_step,
+        }
+
+    def resume(self) -> None:
+        """Goes on from the latest checkpoint, if there is one."""
+        found = load_checkpoint(self.folder)
+        if found is None:
+            return
+        state, facts = found
+        now = self._facts()
+        _check_same(
+            self.folder, *({**each["arguments"], "batches_per_step": each["batches_per_step"]} for each in (facts, now))
+        )
+        restore_state(state, self.prepared, [each.optimizer for each in self.optimizers], self.average)
+        self.progress = _Progress(**facts["progress"])
+        for schedule in self.schedules:
+            schedule.last_epoch = self.progress.step - 1
+            with warnings.catch_warnings(action="ignore"):  # that a schedule moves before its optimizer
+                schedule.step()
+        if self.average is not None:
+            self.average.optimization_step = facts["average_step"]
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(facts["scaler"])
+
+    def clear(self) -> None:
+        """Removes what another run left."""
+        if self.accelerator.is_main_process and self.folder.is_dir():
+            remove_checkpoints(self.folder)
+            for name in (RESULT, FINAL, BEST):
+                (self.folder / name).unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
+
+    def _copy_sharded(self) -> None:
+        if not self.sharded:
+            return
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        whole = get_model_state_dict(self.prepared, options=StateDictOptions(full_state_dict=True))
+        self.module.load_state_dict(whole)
+
+    def _restore_module(self) -> None:
+        """Leaves the module as it came, with the weights that are kept."""
+        if self.average is not None:
+            self.average.copy_to(self.parameters)
+        self._copy_sharded()
+        if self.arguments.compile:
+            self.prepared._compiled_call_impl = None
+        self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False, keep_torch_compile=False)
+        vars(self.module).pop("forward", None)  # accelerate leaves its own on the instance
+        if self.arguments.gradient_checkpointing:
+            self.module.activation_checkpointing_disable()
+        self.module.eval()
+
+    def _finish(self) -> StageResult:
+        self._measure()
+        progress, main = self.progress, self.accelerator.is_main_process
+        for tracker in self.trackers:
+            tracker.finish()
+        if self.arguments.keep == "best":
+            from safetensors.torch import load_file
+
+            self.module.load_state_dict(load_file(str(self.folder / BEST)))
+        result = StageResult(
+            name=self.name,
+            losses=[tuple(pair) for pair in progress.losses],
+            validation=[tuple(pair) for pair in progress.validation],
+            steps=progress.step,
+            seconds=progress.seconds,
+            parameters=sum(p.numel() for p in self.module.parameters() if p.requires_grad),
+            arguments=dataclasses.asdict(self.arguments),
+            processes=self.accelerator.num_processes,
+        )
+        if self.folder is not None and main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_tensors(self.folder / FINAL, _weights(self.module))
+            save_json(self.folder / RESULT, dataclasses.asdict(result))
+            remove_checkpoints(self.folder)
+        self.accelerator.wait_for_everyone()
+        return result
+
+
+def _make_accelerator(arguments: StageArguments, report_to: Sequence[str], folder: Path | None):
+    import os
+
+    from accelerate import Accelerator, PartialState
     from accelerate.state import AcceleratorState
-    from accelerate.utils import GradientAccumulationPlugin, set_seed
+    from accelerate.utils import DistributedDataParallelKwargs, DistributedType, GradientAccumulationPlugin, set_seed
 
     set_seed(arguments.seed)
-    AcceleratorState._reset_state()  # else every stage of a process has the precision of the first
+    # else every stage of a process has the precision of the first
+    AcceleratorState._reset_state(reset_partial_state=PartialState().distributed_type == DistributedType.FSDP)
     accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         # without `sync_with_dataloader`, the last step of a pass would add up fewer batches than the others
@@ -136,155 +430,20 @@ def train(
             num_steps=arguments.gradient_accumulation_steps, sync_with_dataloader=False
         ),
         step_scheduler_with_optimizer=False,
+        # a null condition is not part of every batch
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        log_with=list(report_to) or None,
+        project_dir=None if folder is None else str(folder / "logs"),
     )
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizers = make_optimizers(module, arguments)
-    schedules = [_make_schedule(optimizer, arguments) for optimizer in optimizers]
-    average = _make_average(parameters, arguments)
-    loader = torch.utils.data.DataLoader(
-        data,
-        batch_size=arguments.batch_size,
-        shuffle=True,
-        drop_last=len(data) >= arguments.batch_size,
-        collate_fn=lambda batch: batch,
-        generator=torch.Generator().manual_seed(arguments.seed),
-    )
-    prepared, loader, *optimizers = accelerator.prepare(module, loader, *optimizers)
-    if average is not None:
-        average.to(accelerator.device)
-    losses, recent, started, evaluating, step = [], [], time.perf_counter(), 0.0, 0
-    bar = tqdm(total=arguments.max_steps, desc=name, unit="step", disable=not accelerator.is_main_process)
-    module.train()
-    stop = _StopAfterStep()
-    try:
-        for batch in _endless(loader):
-            with accelerator.accumulate(prepared):
-                loss = prepared(**batch).loss
-                accelerator.backward(loss)
-                if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(parameters, arguments.max_grad_norm)
-                for optimizer in optimizers:
-                    optimizer.step()
-                    optimizer.zero_grad()
-            recent.append(loss.detach())
-            if not accelerator.sync_gradients:
-                continue
-            step += 1
-            for schedule in schedules:
-                schedule.step()
-            if average is not None:
-                average.step(parameters)
-            bar.update()
-            if step % log_every == 0 or step == arguments.max_steps:
-                losses.append((step, _mean(recent, name, step, schedules[0].get_last_lr()[0])))
-                recent = []
-                bar.set_postfix(loss=f"{losses[-1][1]:.4f}")
-            if step == arguments.max_steps:
-                break
-            if evaluate is not None and arguments.eval_every and step % arguments.eval_every == 0:
-                paused = time.perf_counter()
-                if recent:
-                    _mean(recent, name, step, schedules[0].get_last_lr()[0])  # nothing is saved after a loss of NaN
-                with _averaged(average, parameters):
-                    module.eval()
-                    evaluate(step)
-                    module.train()
-                evaluating += time.perf_counter() - paused
-            stop.check()
-    finally:
-        stop.close()
-        bar.close()
-        if average is not None:
-            average.copy_to(parameters)
-        accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
-        vars(module).pop("forward", None)  # accelerate leaves its own on the instance
-        module.eval()
-    seconds = time.perf_counter() - started - evaluating
-    if evaluate is not None:
-        evaluate(step)
-    return StageResult(name, losses, step, seconds, sum(p.numel() for p in parameters))
+    wants_sharding = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if wants_sharding and accelerator.distributed_type != DistributedType.FSDP:
+        warnings.warn(
+            f"FSDP was asked for, but accelerate shards on several GPUs only, not on {accelerator.device}: "
+            "every process holds the whole module.",
+            stacklevel=2,
+        )
+    return accelerator
 
 
-def make_optimizers(module: nn.Module, arguments: StageArguments) -> list[torch.optim.Optimizer]:
-    """AdamW, or Muon for the weight matrices of repeated blocks and AdamW for the rest."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    if not trained:
-        raise ValueError(f"{type(module).__name__} has no parameter to train.")
-    blocks = [block for block in module.modules() if isinstance(block, nn.ModuleList)]
-    linears = (m for block in blocks for m in block.modules() if isinstance(m, nn.Linear))
-    matrices = {id(m.weight): m.weight for m in linears if m.weight.requires_grad}
-    if arguments.optimizer == "adamw":
-        matrices = {}
-    shared = {"lr": arguments.learning_rate, "weight_decay": arguments.weight_decay}
-    rest = [p for p in trained if id(p) not in matrices]
-    optimizers = [torch.optim.AdamW(rest, betas=(0.9, arguments.beta2), fused=True, **shared)]
-    if matrices:
-        optimizers.append(torch.optim.Muon(list(matrices.values()), adjust_lr_fn="match_rms_adamw", **shared))
-    return optimizers
-
-
-def _make_schedule(optimizer: torch.optim.Optimizer, arguments: StageArguments):
-    from transformers import get_scheduler
-
-    return get_scheduler(arguments.lr_scheduler, optimizer, arguments.warmup_steps, arguments.max_steps)
-
-
-def _make_average(parameters: list[nn.Parameter], arguments: StageArguments):
-    if not arguments.ema_decay:
-        return None
-    from diffusers.training_utils import EMAModel
-
-    return EMAModel(parameters, decay=arguments.ema_decay, foreach=True)
-
-
-class _StopAfterStep:
-    """Lets the first Ctrl-C wait until a step is whole; a second one does not wait."""
-
-    def __init__(self):
-        self.pressed = False
-        self.previous = signal.getsignal(signal.SIGINT)
-        # a background job ignores Ctrl-C, and only the main thread may listen to it
-        self.listens = self.previous is signal.default_int_handler and current_thread() is main_thread()
-        if self.listens:
-            signal.signal(signal.SIGINT, self._press)
-
-    def _press(self, *_) -> None:
-        if self.pressed:
-            raise KeyboardInterrupt
-        self.pressed = True
-
-    def check(self) -> None:
-        if self.pressed:
-            raise KeyboardInterrupt
-
-    def close(self) -> None:
-        if self.listens:
-            signal.signal(signal.SIGINT, self.previous)
-
-
-class _averaged:
-    """Puts the moving average in the place of the weights for a while."""
-
-    def __init__(self, average, parameters: list[nn.Parameter]):
-        self.average, self.parameters = average, parameters
-
-    def __enter__(self):
-        if self.average is not None:
-            self.average.store(self.parameters)
-            self.average.copy_to(self.parameters)
-
-    def __exit__(self, *error):
-        if self.average is not None:
-            self.average.restore(self.parameters)
-
-
-def _endless(loader):
-    while True:
-        yield from loader
-
-
-def _mean(recent: list[torch.Tensor], name: str, step: int, learning_rate: float) -> float:
-    loss = torch.stack(recent).float().mean().item()
-    if not math.isfinite(loss):
-        raise FloatingPointError(f"the loss of {name} is {loss} at step {step}, learning rate {learning_rate:.2e}.")
-    return loss
+def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}

@@ -190,10 +190,12 @@ class AutoencoderExtractor(PreTrainedExtractor):
         if self.config.latent_noise:
             latents = latents + self.config.latent_noise * torch.randn_like(latents)
         decoded = self.autoencoder.net.decode(latents)
-        error = decoded.sample.float() - target
+        reconstruction = decoded.sample.float()
+        error = reconstruction - target
         terms = {"squared": error.square().mean(), "absolute": self.config.l1_weight * error.abs().mean()}
         if hasattr(self.autoencoder.net, "quantize"):
             terms["commitment"] = decoded.commit_loss.mean()
         else:
             terms["divergence"] = self.config.kl_weight * divergence
-        return LossOutput(loss=sum(terms.values()), terms={name: term.detach() for name, term in terms.items()})
+        detached = {name: term.detach() for name, term in terms.items()}
+        return LossOutput(loss=sum(terms.values()), terms=detached, reconstruction=reconstruction)

@@ -123,7 +123,7 @@ class DiffusionGenerator(PreTrainedGenerator):
             denoiser_config=shell.config.to_dict(),
             source_encoder_config=None if encoder is None else encoder.config.to_dict(),
             target_shape=list(target_shape),
-            scheduler={**scheduler.config, "_class_name": type(scheduler).__name__},
+            scheduler={**_public(scheduler.config), "_class_name": type(scheduler).__name__},
             **settings,
         )
         generator = cls(config, denoiser=shell, source_encoder=encoder)
@@ -335,3 +335,8 @@ def _initial_noise(scheduler, shape: tuple[int, ...], generator: torch.Generator
     noise = randn_tensor(shape, generator=rows, device=torch.device(device), dtype=torch.float32)
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     return noise * getattr(scheduler, "init_noise_sigma", 1.0), {"generator": rows} if takes_generator else {}
+
+
+def _public(config: dict[str, Any]) -> dict[str, Any]:
+    """Without what diffusers keeps for itself, which is in another order in every process."""
+    return {name: value for name, value in config.items() if not name.startswith("_")}

@@ -29,8 +29,8 @@ class Modality:
         """A batch of generated Y as one dictionary an example, under `key` and what belongs to it."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
 
-    def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> None:
-        """Writes generated examples to look at or listen to, at `path` with a suffix of the modality's own."""
+    def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
+        """Writes generated examples to look at or listen to, and returns `path` with a suffix of the modality's own."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
 
     def prepare_column(self, dataset, column: str):

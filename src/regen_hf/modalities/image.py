@@ -46,9 +46,11 @@ class ImageModality(Modality):
         """`(batch, 3, height, width)` in [-1, 1] as `{"image": PIL.Image}`; values beyond are clipped."""
         return [{"image": image} for image in self._processor.postprocess(values.float(), output_type="pil")]
 
-    def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> None:
+    def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """A sheet of the images with their captions below, as `path` + `.png`."""
-        save_sheet([[sample["image"]] for sample in samples], captions, Path(path).with_suffix(".png"))
+        path = Path(path).with_suffix(".png")
+        save_sheet([[sample["image"]] for sample in samples], captions, path)
+        return path
 
     def prepare_column(self, dataset, column: str):
         """Leaves images undecoded until they are needed, so that one that is broken can be named."""

@@ -1,0 +1,121 @@
+"""How a stage is trained, and what training it gave."""
+
+import dataclasses
+
+OPTIMIZERS = ("adamw", "muon")
+PRECISIONS = (None, "no", "bf16", "fp16")
+KEPT = ("last", "best")
+
+
+@dataclasses.dataclass
+class StageArguments:
+    """How one stage is trained.
+
+    Args:
+        max_steps: optimizer steps.
+        batch_size: examples that a step takes on each process, before accumulation.
+        learning_rate: the highest one.
+        optimizer: `adamw`, or `muon` (Jordan et al., 2024) for the matrices of repeated blocks beside AdamW for the
+            rest; both take the same learning rate.
+        beta2: decay of the squared gradients in AdamW.
+        weight_decay: of the optimizer, decoupled.
+        lr_scheduler: a schedule of `transformers.get_scheduler`, such as `linear` or `cosine`.
+        warmup_steps: steps until the learning rate is at its highest; a tenth of all, at most 100, if not given.
+        max_grad_norm: gradients are clipped to this norm.
+        gradient_accumulation_steps: batches whose gradients are added up to one step.
+        gradient_checkpointing: compute activations again in the backward pass, which takes less memory and more time.
+        compile: compile the module with `torch.compile`.
+        ema_decay: of the moving average of the weights, which is what is kept; 0 keeps the last weights.
+        mixed_precision: `no`, `bf16` or `fp16`; if not given, `accelerate launch` decides.
+        group_by_length: put examples of similar length into a batch, so that less is padding.
+        num_workers: processes that read data beside the one that trains.
+        seed: of the order of the data, of noise and of dropout.
+        eval_every: steps between two evaluations; 0 evaluates at the end only.
+        save_every: steps between two checkpoints to resume from; 0 saves none before the end of the stage.
+        keep: the weights that the stage ends with: `last`, or `best` by the validation loss.
+        predicted: the share of examples, growing from 0 to this in the course of the stage, whose Y′ is the one that
+            the prior predicts and not the true one; for the decoder.
+    """
+
+    max_steps: int
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    optimizer: str = "adamw"
+    beta2: float = 0.95
+    weight_decay: float = 0.01
+    lr_scheduler: str = "linear"
+    warmup_steps: int | None = None
+    max_grad_norm: float = 1.0
+    gradient_accumulation_steps: int = 1
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    ema_decay: float = 0.0
+    mixed_precision: str | None = None
+    group_by_length: bool = False
+    num_workers: int = 0
+    seed: int = 0
+    eval_every: int = 0
+    save_every: int = 500
+    keep: str = "last"
+    predicted: float = 0.0
+
+    def __post_init__(self):
+        self._check_counts()
+        from transformers import SchedulerType
+
+        if self.warmup_steps is None:
+            self.warmup_steps = min(100, self.max_steps // 10)
+        schedulers = [scheduler.value for scheduler in SchedulerType]
+        choices = {
+            "optimizer": OPTIMIZERS,
+            "mixed_precision": PRECISIONS,
+            "lr_scheduler": schedulers,
+            "keep": KEPT,
+        }
+        for name, known in choices.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"`{name}` must be one of {', '.join(map(str, known))}, got {value!r}.")
+        if not 0 <= self.warmup_steps < self.max_steps:
+            raise ValueError(f"`warmup_steps` must be below max_steps {self.max_steps}, got {self.warmup_steps}.")
+        if self.mixed_precision == "fp16" and self.optimizer == "muon":
+            raise ValueError("`mixed_precision` must not be 'fp16' with the optimizer 'muon'; take 'bf16'.")
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"`max_grad_norm` must be above 0, got {self.max_grad_norm}; infinity clips nothing.")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"`ema_decay` must be in [0, 1), got {self.ema_decay}.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"`learning_rate` must be above 0, got {self.learning_rate}.")
+        if not 0 <= self.predicted <= 1:
+            raise ValueError(f"`predicted` must be in [0, 1], got {self.predicted}.")
+
+    def _check_counts(self) -> None:
+        least = {"max_steps": 1, "batch_size": 1, "gradient_accumulation_steps": 1}
+        least |= {"num_workers": 0, "eval_every": 0, "save_every": 0}
+        for name, lowest in least.items():
+            if not isinstance(value := getattr(self, name), int) or value < lowest:
+                raise ValueError(f"`{name}` must be a whole number of at least {lowest}, got {value!r}.")
+
+
+@dataclasses.dataclass
+class StageResult:
+    """What training a stage gave.
+
+    Args:
+        name: of the stage.
+        losses: `(step, mean loss since the last entry)`.
+        validation: `(step, loss on the validation data)`.
+        steps: optimizer steps taken.
+        seconds: of training alone, without evaluations, all runs of a resumed stage together.
+        parameters: how many were trained.
+        arguments: the [`StageArguments`], as a dictionary.
+        processes: how many trained.
+    """
+
+    name: str
+    losses: list[tuple[int, float]]
+    validation: list[tuple[int, float]]
+    steps: int
+    seconds: float
+    parameters: int
+    arguments: dict
+    processes: int = 1

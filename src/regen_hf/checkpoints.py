@@ -1,0 +1,133 @@
+"""What a stage needs to go on after a crash: tensors as safetensors, numbers as JSON, complete or not there.
+
+The states are those of the whole module, by the names of its parameters, so a run may be resumed on another number of
+processes.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+TENSORS, FACTS = "state.safetensors", "state.json"
+
+
+def gather_state(module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average) -> dict[str, torch.Tensor]:
+    """Weights, optimizer states and moving average on the CPU; every process must call it."""
+    from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict
+
+    whole = _options(cpu_offload=True)
+    state = {f"model.{name}": tensor for name, tensor in get_model_state_dict(module, options=whole).items()}
+    for i, optimizer in enumerate(optimizers):
+        found = get_optimizer_state_dict(module, optimizer, options=whole).get("state", {})
+        state |= {f"optimizer.{i}.{key}.{name}": own[name] for key, own in found.items() for name in own}
+    if average is not None:
+        state |= {f"average.{i}": _full(tensor) for i, tensor in enumerate(average.shadow_params)}
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+
+
+def restore_state(
+    state: dict[str, torch.Tensor], module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average
+) -> None:
+    """Puts a state that was gathered back in its place; every process must call it.
+
+    Raises:
+        ValueError: if it is the state of a module with other weights.
+    """
+    from torch.distributed.checkpoint.state_dict import (
+        get_model_state_dict,
+        get_optimizer_state_dict,
+        set_model_state_dict,
+        set_optimizer_state_dict,
+    )
+
+    whole = _options(cpu_offload=False)
+    weights = {key.removeprefix("model."): tensor for key, tensor in state.items() if key.startswith("model.")}
+    if different := weights.keys() ^ get_model_state_dict(module).keys():
+        raise ValueError(f"the checkpoint is of another module: one of them lacks {', '.join(sorted(different)[:4])}.")
+    set_model_state_dict(module, weights, options=whole)
+    for i, optimizer in enumerate(optimizers):
+        found = get_optimizer_state_dict(module, optimizer, options=whole)  # its settings, and the form of its state
+        own = {key: {name: f"optimizer.{i}.{key}.{name}" for name in names} for key, names in found["state"].items()}
+        # a parameter that never had a gradient has no state
+        found["state"] = {
+            key: {name: state[place] for name, place in places.items()}
+            for key, places in own.items()
+            if all(place in state for place in places.values())
+        }
+        set_optimizer_state_dict(module, optimizer, found, options=whole)
+    if average is not None:
+        for i, tensor in enumerate(average.shadow_params):
+            tensor.copy_(_distributed_like(tensor, state[f"average.{i}"]))
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Writes a safetensors file, whole or not at all."""
+    from safetensors.torch import save_file
+
+    scratch = path.with_name(f".{path.name}.tmp")
+    save_file(tensors, str(scratch))
+    os.replace(scratch, path)
+
+
+def save_json(path: Path, content: Any) -> None:
+    """Writes a JSON file, whole or not at all."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    scratch.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    os.replace(scratch, path)
+
+
+def save_checkpoint(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+    """Writes the checkpoint of a step and then removes the older ones; for the main process."""
+    place = folder / f"step-{step:08d}"
+    scratch = folder / f".{place.name}.tmp"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    save_tensors(scratch / TENSORS, tensors)
+    save_json(scratch / FACTS, facts)
+    shutil.rmtree(place, ignore_errors=True)
+    os.replace(scratch, place)
+    remove_checkpoints(folder, but=place)
+
+
+def remove_checkpoints(folder: Path, but: Path | None = None) -> None:
+    """Removes the checkpoints of a stage, whole and half-written ones."""
+    for old in [*folder.glob("step-*"), *folder.glob(".step-*.tmp")]:
+        if old != but:
+            shutil.rmtree(old)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """The latest checkpoint of a stage as `(tensors, facts)`, or `None` if there is none."""
+    from safetensors.torch import load_file
+
+    found = sorted(folder.glob("step-*"))
+    if not found:
+        return None
+    facts = json.loads((found[-1] / FACTS).read_text(encoding="utf-8"))
+    return load_file(str(found[-1] / TENSORS)), facts
+
+
+def _options(cpu_offload: bool):
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    # not strict, for parameters that never had a gradient; what a module lacks is looked for above
+    return StateDictOptions(full_state_dict=True, cpu_offload=cpu_offload, strict=False)
+
+
+def _full(tensor: torch.Tensor) -> torch.Tensor:
+    """All of a tensor that may be sharded over processes."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def _distributed_like(tensor: torch.Tensor, full: torch.Tensor) -> torch.Tensor:
+    if not hasattr(tensor, "full_tensor"):
+        return full
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(full.to(tensor.device), tensor.device_mesh, tensor.placements)

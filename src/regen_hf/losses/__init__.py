@@ -1,0 +1,7 @@
+"""One file a loss that an extractor may learn from beside its own."""
+
+from .adversarial import AdversarialLoss
+from .combined import ExtractorWithLosses
+from .perceptual import PerceptualLoss
+
+__all__ = ["AdversarialLoss", "ExtractorWithLosses", "PerceptualLoss"]

@@ -1,0 +1,98 @@
+"""The folder of a run: one run at a time, begun anew or continued as it was begun."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .checkpoints import save_json, save_tensors
+from .files import check_output_folder
+
+RUN, START = "run.json", "start.safetensors"
+
+
+class RunFolder:
+    """Where a run keeps what it needs to go on.
+
+    Args:
+        path: the output folder of the run; `path/stages` holds the state of each stage.
+        resume: go on with the run that is there.
+    """
+
+    def __init__(self, path: str | os.PathLike, resume: bool = False):
+        self.path, self.resume = Path(path), resume
+        self.stages = self.path / "stages"
+
+    @contextlib.contextmanager
+    def claimed(self, needed_bytes: int = 0) -> Iterator["RunFolder"]:
+        """Proves that the folder can be written to and keeps other runs out of it.
+
+        Raises:
+            OSError: if it cannot be written to, lacks space, or belongs to a run that is still going.
+        """
+        from accelerate import PartialState
+        from filelock import FileLock, Timeout
+
+        if not PartialState().is_main_process:
+            yield self
+            return
+        check_output_folder(self.path, needed_bytes)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise OSError(f"another run is writing to the output folder {self.path}.") from error
+        try:
+            yield self
+        finally:
+            lock.release()
+            (self.path / ".lock").unlink(missing_ok=True)
+
+    def begin(self, identity: dict[str, Any], model: torch.nn.Module) -> None:
+        """Starts a run, or brings `model` back to how the run that is continued was started.
+
+        Args:
+            identity: what a continued run must have in common with the one that was begun, as JSON.
+
+        Raises:
+            ValueError: if there is an unfinished run and `resume` is false, or a run that was begun with another
+                identity, naming the difference.
+        """
+        from accelerate import PartialState
+        from safetensors.torch import load_file
+
+        found = self._found()
+        if self.resume and found is not None:
+            different = [key for key in identity if found["identity"].get(key) != json.loads(json.dumps(identity[key]))]
+            if different:
+                raise ValueError(
+                    f"`resume` cannot go on with the run in {self.path}: it was begun with other "
+                    f"{', '.join(different)}. Begin in another folder, or remove {self.stages}."
+                )
+            model.load_state_dict(load_file(str(self.stages / START)))
+            return
+        if found is not None and not found["finished"]:
+            raise ValueError(
+                f"{self.path} holds a run that is not finished: pass `resume=True` (`--resume`) to go on with it, or "
+                f"remove {self.stages} to begin anew."
+            )
+        self.resume = False
+        PartialState().wait_for_everyone()  # all have looked before it is written
+        if PartialState().is_main_process:
+            self.stages.mkdir(parents=True, exist_ok=True)
+            weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+            save_tensors(self.stages / START, weights)
+            save_json(self.stages / RUN, {"finished": False, "identity": identity})
+        PartialState().wait_for_everyone()
+
+    def finish(self) -> None:
+        """Marks the run as finished; for the main process."""
+        save_json(self.stages / RUN, {**self._found(), "finished": True})
+
+    def _found(self) -> dict[str, Any] | None:
+        path = self.stages / RUN
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -1,0 +1,57 @@
+"""Files that accelerate's trackers have no common way to take: pictures, sounds, texts."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+IMAGES, SOUNDS = (".png", ".jpg", ".gif"), (".wav", ".flac")
+
+
+def log_file(trackers: Iterable, name: str, path: Path, step: int) -> None:
+    """Shows a file of samples in each tracker, as its suffix tells what it is.
+
+    Args:
+        trackers: accelerate's.
+        name: under which it is shown.
+        path: a picture, a sound, or else a text.
+    """
+    for tracker in trackers:
+        if tracker.name == "tensorboard":
+            _log_to_tensorboard(tracker.writer, name, path, step)
+        elif tracker.name == "trackio":
+            _log_to_trackio(tracker, name, path, step)
+        elif path.suffix in IMAGES and hasattr(tracker, "log_images"):
+            tracker.log_images({name: [_pixels(path)]}, step=step)
+        elif path.suffix not in IMAGES + SOUNDS:
+            tracker.log({name: path.read_text(encoding="utf-8")}, step=step)
+
+
+def _log_to_tensorboard(writer, name: str, path: Path, step: int) -> None:
+    if path.suffix in IMAGES:
+        writer.add_image(name, _pixels(path), step, dataformats="HWC")
+    elif path.suffix in SOUNDS:
+        import soundfile
+
+        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        writer.add_audio(name, sound.T[:1], step, sample_rate=rate)
+    else:
+        writer.add_text(name, path.read_text(encoding="utf-8"), step)
+    writer.flush()
+
+
+def _log_to_trackio(tracker, name: str, path: Path, step: int) -> None:
+    import trackio
+
+    if path.suffix in IMAGES:
+        shown = trackio.Image(str(path))
+    elif path.suffix in SOUNDS:
+        shown = trackio.Audio(str(path))
+    else:
+        shown = trackio.Markdown(path.read_text(encoding="utf-8"))
+    tracker.log({name: shown}, step=step)
+
+
+def _pixels(path: Path):
+    import numpy
+    from PIL import Image
+
+    return numpy.asarray(Image.open(path).convert("RGB"))

@@ -1,0 +1,46 @@
+import pytest
+from datasets import Dataset
+
+from regen_hf import check_columns, readable_examples
+from regen_hf.data_checks import is_stream
+
+DATA = Dataset.from_dict({"text": ["a", "", "b", ""]})
+
+
+def read(examples):
+    if not all(examples):
+        raise ValueError("it is empty")
+
+
+def test_names_the_first_bad_example():
+    with pytest.raises(ValueError, match="example 1, column 'text': it is empty"):
+        readable_examples(DATA, {"text": read})
+
+
+def test_leaves_bad_examples_out_and_says_so(capsys):
+    assert readable_examples(DATA, {"text": read}, "skip")["text"] == ["a", "b"]
+    message = "left out 2 of 4 examples that cannot be read; the first is example 1, column 'text': it is empty\n"
+    assert capsys.readouterr().out == message
+    with pytest.raises(ValueError, match="the dataset has no example that can be read; example 0, column 'text'"):
+        readable_examples(DATA.select([1]), {"text": read}, "skip")
+
+
+def test_good_data_stays_as_it_is():
+    good = DATA.select([0, 2])
+    assert readable_examples(good, {"text": read}) is good
+
+
+def test_a_stream_is_checked_while_it_is_read():
+    stream = DATA.to_iterable_dataset()
+    assert is_stream(stream) and not is_stream(DATA)
+    assert readable_examples(stream, {"text": read}) is stream
+    assert [row["text"] for row in readable_examples(stream, {"text": read}, "skip")] == ["a", "b"]
+
+
+def test_refuses_columns_and_words_it_does_not_know():
+    with pytest.raises(ValueError, match="the dataset has no column 'image'; its columns are text"):
+        check_columns(DATA, ["image"])
+    with pytest.raises(ValueError, match="the dataset has no column 'image'; its columns are text"):
+        check_columns(DATA.to_iterable_dataset(), ["image"])
+    with pytest.raises(ValueError, match="`on_bad_example` must be 'raise' or 'skip', got 'drop'"):
+        readable_examples(DATA, {"text": read}, "drop")

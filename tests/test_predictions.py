@@ -1,0 +1,63 @@
+import tiny
+import torch
+from datasets import Dataset
+
+from regen_hf import RepresentationSpec
+from regen_hf.predictions import MixedBatches, predict
+from regen_hf.representations import write_cache
+
+SPEC = RepresentationSpec((1, 1, 1))
+
+
+def cache(folder, values):
+    """One number for each row as its Y′."""
+
+    def encode(batch):
+        from regen_hf import Representation
+
+        return Representation(torch.tensor(batch["value"], dtype=torch.float32).view(-1, 1, 1, 1))
+
+    return write_cache(folder, Dataset.from_dict({"value": values}), encode, SPEC, {"data": str(values)})
+
+
+def batches(tmp_path, share, total=100):
+    true = [cache(tmp_path / "pairs", [0, 1, 2, 3]), cache(tmp_path / "unpaired", [4, 5, 6, 7])]
+    predicted = cache(tmp_path / "predicted", [100, 101, 102, 103])
+    return MixedBatches(true, predicted, lambda rows: {"target": torch.tensor(rows)}, share, total)
+
+
+def values(mixed, number, rows):
+    batch = mixed.__getitems__((number, rows))
+    assert batch["target"].tolist() == rows
+    return batch["source"].flatten().tolist()
+
+
+def test_the_true_ones_at_first(tmp_path):
+    assert values(batches(tmp_path, share=1.0), 0, [6, 1, 4, 3, 0]) == [6, 1, 4, 3, 0]
+    assert values(batches(tmp_path, share=0.0), 100, [6, 1, 4, 3, 0]) == [6, 1, 4, 3, 0]
+
+
+def test_predictions_of_pairs_in_the_end(tmp_path):
+    assert values(batches(tmp_path, share=1.0), 100, [6, 1, 4, 3, 0]) == [6, 101, 4, 103, 100]
+
+
+def test_the_share_grows_and_the_choice_can_be_repeated(tmp_path):
+    mixed, rows = batches(tmp_path, share=0.5), [0, 1, 2, 3] * 50
+    shares = [sum(value >= 100 for value in values(mixed, number, rows)) / 200 for number in (0, 50, 100)]
+    assert shares[0] == 0 and abs(shares[1] - 0.25) < 0.08 and abs(shares[2] - 0.5) < 0.08
+    assert values(mixed, 50, rows) == values(batches(tmp_path, share=0.5), 50, rows)
+    assert values(mixed, 50, rows) != values(mixed, 51, rows)
+
+
+def test_predictions_are_the_priors_and_can_be_repeated(tmp_path):
+    torch.manual_seed(0)
+    prior, processor = tiny.diffusion_prior((4, 4, 4)), tiny.processor()
+    dataset, spec = Dataset.from_dict({"text": tiny.NAMES}), RepresentationSpec((4, 4, 4))
+    asked = {"num_inference_steps": 2}
+    one = predict(prior, processor, dataset, "text", tmp_path / "a", spec, **asked)
+    torch.manual_seed(7)
+    two = predict(prior, processor, dataset, "text", tmp_path / "b", spec, **asked)
+    assert torch.equal(one[:].values, two[:].values)
+    assert len(one) == len(tiny.NAMES) and one[:].values.std() > 0.1
+    predict(prior, processor, dataset, "text", tmp_path / "a", spec, num_inference_steps=3)
+    assert len(list((tmp_path / "a").iterdir())) == 2  # other predictions have a place of their own
