@@ -36,7 +36,7 @@ def start(folder: Path, case: dict, resume: bool) -> subprocess.Popen:
     """A run in a process group of its own; it has said that it trains when this returns."""
     command = [sys.executable, "-u"]
     if case["processes"] > 1:
-        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(case["processes"]), "--master_port", "0"]
+        command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(case["processes"])]
     command += [str(WORKER), str(folder), "--processes", str(case["processes"])]
     command += ["--accumulation", str(case["accumulation"]), *(["--resume"] if resume else [])]
     threads = max(1, (os.cpu_count() or 2) // case["processes"])

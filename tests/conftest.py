@@ -20,3 +20,12 @@ def seeded():
 @pytest.fixture(autouse=True, scope="session")
 def two_threads():
     torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Shards of 6 rows, which are written in chunks of 4 and 2."""
+    from regen_hf import shards
+
+    monkeypatch.setattr(shards, "SHARD_ROWS", 6)
+    monkeypatch.setattr(shards, "CHUNK_BYTES", 40)

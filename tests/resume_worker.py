@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import tiny
 import torch
-from accelerate import PartialState
 from datasets import Dataset, Features, Image, Value
 from diffusers import UNet2DConditionModel
 from PIL import Image as PILImage
@@ -21,6 +20,7 @@ from regen_hf import (
     StageArguments,
     train_regenerator,
 )
+from regen_hf.processes import processes
 
 
 def pairs() -> Dataset:
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--accumulation", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="how many there must be")
     options = parser.parse_args()
-    assert PartialState().num_processes == options.processes, PartialState()
+    assert processes().num_processes == options.processes, processes()
     torch.manual_seed(1 if options.resume else 0)  # a resumed run must not depend on how its model is made
     asked = {"gradient_accumulation_steps": options.accumulation}
     print("training", flush=True)

@@ -3,8 +3,8 @@ import torch
 from datasets import Dataset
 
 from regen_hf import RepresentationSpec
+from regen_hf.extraction import write_cache
 from regen_hf.predictions import MixedBatches, predict
-from regen_hf.representations import write_cache
 
 SPEC = RepresentationSpec((1, 1, 1))
 

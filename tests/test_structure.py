@@ -12,12 +12,12 @@ import regen_hf
 
 SOURCE = Path(regen_hf.__file__).parent
 FLOORS = [
-    {"outputs", "files", "arguments", "interruption", "trackers", "checkpoints", "data_checks", "fingerprints"},
-    {"contracts", "batches", "optimizers", "run_folder"},
-    {"diffusers_module", "modalities", "training"},
-    {"extractors", "generators", "losses", "configuration_regeneration", "processing_regeneration", "representations"},
-    {"modeling_regeneration", "predictions"},
-    {"pipeline_regeneration", "joint", "lora", "summary", "model_card"},
+    {"outputs", "files", "arguments", "interruption", "trackers", "checkpoints", "processes"},
+    {"contracts", "batches", "optimizers", "run_folder", "data_checks", "representations"},
+    {"diffusers_module", "modalities", "training", "shards"},
+    {"extractors", "generators", "losses", "configuration_regeneration", "processing_regeneration", "fingerprints"},
+    {"modeling_regeneration", "extraction"},
+    {"pipeline_regeneration", "predictions", "joint", "lora", "summary", "model_card"},
     {"stages"},
     {"cli"},
     {"__init__", "__main__"},
@@ -93,7 +93,7 @@ def test_everything_public_has_a_docstring():
 @pytest.mark.parametrize("name", [
     "diffusers_module", "extractors.autoencoder", "extractors.downsample", "extractors.identity",
     "generators.autoregressive", "generators.diffusion", "modalities.label", "modalities.text",
-    "modeling_regeneration",
+    "modeling_regeneration", "extraction",
 ])  # fmt: skip
 def test_examples_in_docstrings_run(name):
     import doctest

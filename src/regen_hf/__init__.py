@@ -12,6 +12,7 @@ from .configuration_regeneration import RegenerationConfig
 from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator, RuleExtractor
 from .data_checks import check_columns, readable_examples
 from .diffusers_module import DiffusersModule, DiffusersModuleConfig
+from .extraction import extract, write_cache
 from .extractors import (
     AutoencoderExtractor,
     AutoencoderExtractorConfig,
@@ -35,7 +36,7 @@ from .modeling_regeneration import RegenerationModel
 from .outputs import LossOutput, RegenerationOutput, Representation, RepresentationSpec
 from .pipeline_regeneration import RegenerationPipeline
 from .processing_regeneration import RegenerationProcessor
-from .representations import RepresentationCache, extract
+from .representations import RepresentationCache
 from .stages import train_regenerator
 from .summary import plot_losses, summarize
 from .training import train
@@ -91,6 +92,7 @@ __all__ = [
     "summarize",
     "train",
     "train_regenerator",
+    "write_cache",
     "write_model_card",
 ]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import StageArguments
+from .processes import processes
 
 STAGES = ("extractor", "prior", "decoder", "joint")
 LAUNCH = """several processes:
@@ -193,12 +194,10 @@ def train(arguments: TrainArguments, shared: dict[str, Any]) -> None:
 
 def extract(arguments: ExtractArguments, shared: dict[str, Any]) -> None:
     """`regen-hf extract`."""
-    from accelerate import PartialState
-
-    from .representations import extract as extract_representations
+    from .extraction import extract as extract_representations
 
     model, processor = _load(arguments.model, arguments.trust_remote_code)
-    model.extractor.to(PartialState().device)
+    model.extractor.to(processes().device)
     dataset = _data(arguments, arguments.dataset, arguments.split)
     cache = extract_representations(
         model.extractor,
@@ -210,7 +209,7 @@ def extract(arguments: ExtractArguments, shared: dict[str, Any]) -> None:
         batch_size=arguments.batch_size,
         num_workers=arguments.num_workers,
     )
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         print(f"{len(cache):,} representations, {cache.spec}, are in {arguments.output_folder}")
         if arguments.push_to_hub:
             print(f"pushed to {cache.push_to_hub(arguments.push_to_hub)}")

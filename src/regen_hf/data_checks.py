@@ -5,6 +5,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from .processes import processes
+
 
 def is_stream(dataset) -> bool:
     """Whether a dataset is a `datasets.IterableDataset`, which has no length and is read in order."""
@@ -56,10 +58,9 @@ def readable_examples(dataset, reads: dict[str, Callable[[list[Any]], Any]], on_
 
 def _problems(dataset, reads, first_only: bool) -> list[tuple[int, str]]:
     """The bad rows of all processes, in order."""
-    from accelerate import PartialState
     from accelerate.utils import gather_object
 
-    state, own = PartialState(), []
+    state, own = processes(), []
     rows = range(state.process_index, len(dataset), state.num_processes)
     for row in tqdm(rows, desc="check examples", unit="example", leave=False, disable=not state.is_main_process):
         if problem := _problem(dataset[row], reads):

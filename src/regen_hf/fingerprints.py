@@ -1,6 +1,12 @@
 """What something depends on, as short texts that can be compared."""
 
+import hashlib
 import json
+
+import torch
+from transformers import PreTrainedModel
+
+from .modalities import Modality
 
 
 def data_fingerprint(dataset) -> str:
@@ -30,3 +36,29 @@ def _described(value):
         return value
     passing = ("_name_or_path", "transformers_version", "dtype")
     return {str(name): _described(each) for name, each in value.items() if name not in passing}
+
+
+def fingerprint(model: PreTrainedModel, modality: Modality, dataset, column: str) -> dict[str, str]:
+    """What the Y′ of a dataset depends on, as digests: a model's weights and configuration, preprocessing, data.
+
+    Args:
+        model: the extractor; or the prior, for the Y′ that it predicts.
+        modality: how examples become tensors.
+        dataset, column: where the examples are; see [`data_fingerprint`].
+    """
+    weights = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        weights.update(name.encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    texts = {
+        "configuration": config_text(model.config),
+        "data": f"{data_fingerprint(dataset)} {column}",
+        "preprocessing": json.dumps({type(modality).__name__: modality.to_dict()}, sort_keys=True, default=str),
+    }
+    parts = {name: hashlib.sha256(text.encode()) for name, text in texts.items()} | {"weights": weights}
+    return {name: digest.hexdigest() for name, digest in sorted(parts.items())}
+
+
+def cache_name(parts: dict[str, str]) -> str:
+    """16 hex digits that stand for `parts`: a name for the folder of a cache."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

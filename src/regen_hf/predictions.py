@@ -14,9 +14,11 @@ import torch
 
 from .batches import Batches, batch_seed
 from .contracts import PreTrainedGenerator
+from .extraction import write_cache
+from .fingerprints import cache_name, fingerprint
 from .outputs import Representation, concatenate
 from .processing_regeneration import RegenerationProcessor
-from .representations import RepresentationCache, cache_name, fingerprint, write_cache
+from .representations import RepresentationCache
 
 
 def predict(

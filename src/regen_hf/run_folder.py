@@ -11,6 +11,7 @@ import torch
 
 from .checkpoints import save_json, save_tensors
 from .files import check_output_folder
+from .processes import processes
 
 RUN, START = "run.json", "start.safetensors"
 
@@ -34,10 +35,9 @@ class RunFolder:
         Raises:
             OSError: if it cannot be written to, lacks space, or belongs to a run that is still going.
         """
-        from accelerate import PartialState
         from filelock import FileLock, Timeout
 
-        if not PartialState().is_main_process:
+        if not processes().is_main_process:
             yield self
             return
         check_output_folder(self.path, needed_bytes)
@@ -62,7 +62,6 @@ class RunFolder:
             ValueError: if there is an unfinished run and `resume` is false, or a run that was begun with another
                 identity, naming the difference.
         """
-        from accelerate import PartialState
         from safetensors.torch import load_file
 
         found = self._found()
@@ -81,13 +80,13 @@ class RunFolder:
                 f"remove {self.stages} to begin anew."
             )
         self.resume = False
-        PartialState().wait_for_everyone()  # all have looked before it is written
-        if PartialState().is_main_process:
+        processes().wait_for_everyone()  # all have looked before it is written
+        if processes().is_main_process:
             self.stages.mkdir(parents=True, exist_ok=True)
             weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
             save_tensors(self.stages / START, weights)
             save_json(self.stages / RUN, {"finished": False, "identity": identity})
-        PartialState().wait_for_everyone()
+        processes().wait_for_everyone()
 
     def finish(self) -> None:
         """Marks the run as finished; for the main process."""

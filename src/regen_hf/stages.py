@@ -14,8 +14,9 @@ from .arguments import StageArguments, StageResult
 from .batches import Batches, StreamedBatches
 from .checkpoints import save_json
 from .data_checks import check_columns, is_stream, readable_examples
+from .extraction import extract
 from .files import atomic_folder
-from .fingerprints import config_text, data_fingerprint
+from .fingerprints import cache_name, config_text, data_fingerprint, fingerprint
 from .interruption import TrainingInterrupted
 from .joint import JointModel
 from .losses import ExtractorWithLosses
@@ -24,8 +25,9 @@ from .modeling_regeneration import RegenerationModel
 from .outputs import Representation, RepresentationSpec
 from .pipeline_regeneration import RegenerationPipeline
 from .predictions import MixedBatches, predict
+from .processes import processes
 from .processing_regeneration import RegenerationProcessor
-from .representations import RepresentationCache, cache_name, extract, fingerprint
+from .representations import RepresentationCache
 from .run_folder import RunFolder
 from .summary import summarize
 from .training import load_finished, train
@@ -82,8 +84,6 @@ def train_regenerator(
         OSError: if `output_folder` cannot be written to or is in use, before anything is trained.
         TrainingInterrupted: on Ctrl-C or SIGTERM, after saving.
     """
-    from accelerate import PartialState
-
     asked = {"extractor": extractor, "prior": prior, "decoder": decoder, "joint": joint}
     asked = {name: arguments for name, arguments in asked.items() if arguments is not None}
     _check_stages(model, asked, unpaired, extractor_losses, validation)
@@ -101,7 +101,7 @@ def train_regenerator(
                 parts[name] = readable_examples(part, {column: reads[column] for column in own}, on_bad_example)
         _check_target_shape(model, processor, next(iter(parts["dataset"]))[target_column])
         folder.begin(_identity(model, processor, asked, columns, parts, extractor_losses), model)
-        model.to(PartialState().device)  # as a whole: `train` moves the part that it trains only
+        model.to(processes().device)  # as a whole: `train` moves the part that it trains only
         data = _Data(**parts, source_column=source_column, target_column=target_column)
         run = _Run(model, processor, folder, data, samples, report_to, representations, extractor_losses)
         try:
@@ -239,8 +239,6 @@ class _Run:
         return made_of(cache, dataset), validation and made_of(self._extract(validation), validation)
 
     def _decoder_batches(self, arguments: StageArguments) -> tuple[Batches, Batches | None]:
-        from accelerate import PartialState
-
         parts = [self._pairs()]
         if self.data.unpaired is not None:
             parts.append(self._extracted(self.data.unpaired, [self.data.target_column]))
@@ -251,7 +249,7 @@ class _Run:
                 _Repeatable(lambda: (batch.values for cache in caches for batch in cache.batches(256))),
             )
         predicted = self._predict(parts[0][1]) if arguments.predicted else None
-        total = arguments.max_steps * arguments.gradient_accumulation_steps * PartialState().num_processes
+        total = arguments.max_steps * arguments.gradient_accumulation_steps * processes().num_processes
         read = self._reader([dataset for _, dataset in parts])
         training = MixedBatches(caches, predicted, read, arguments.predicted, total, arguments.seed)
         if (validation := self.data.validation) is None:
@@ -361,9 +359,7 @@ class _Run:
 
     def save(self, finished: bool = False) -> None:
         """The model so far, its summary and its card; on the main process."""
-        from accelerate import PartialState
-
-        if not PartialState().is_main_process:
+        if not processes().is_main_process:
             return
         summary = summarize(self.model, self.results, self._sizes())
         with atomic_folder(self.folder.path / "model") as new:

@@ -27,6 +27,7 @@ from .checkpoints import (
 )
 from .interruption import StopAfterStep
 from .optimizers import averaged, make_average, make_optimizers, make_schedule
+from .processes import processes
 from .trackers import log_file
 
 FINAL, BEST, RESULT = "final.safetensors", "best.safetensors", "result.json"
@@ -416,13 +417,13 @@ class _Loop:
 def _make_accelerator(arguments: StageArguments, report_to: Sequence[str], folder: Path | None):
     import os
 
-    from accelerate import Accelerator, PartialState
+    from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs, DistributedType, GradientAccumulationPlugin, set_seed
 
     set_seed(arguments.seed)
     # else every stage of a process has the precision of the first
-    AcceleratorState._reset_state(reset_partial_state=PartialState().distributed_type == DistributedType.FSDP)
+    AcceleratorState._reset_state(reset_partial_state=processes().distributed_type == DistributedType.FSDP)
     accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         # without `sync_with_dataloader`, the last step of a pass would add up fewer batches than the others
