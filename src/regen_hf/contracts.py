@@ -32,8 +32,11 @@ def check_settings(config_class: type[PreTrainedConfig], settings: dict) -> None
             raise TypeError(f"`{name}` is no setting of {config_class.__name__}{hint}")
 
 
-class _StrictLoading:
-    """Weights that are missing from a checkpoint, or of another shape, are an error and not a warning."""
+class _Part:
+    """What extractors and generators do otherwise than transformers' models.
+
+    Weights that are missing from a checkpoint, or of another shape, are an error and not a warning.
+    """
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
@@ -46,6 +49,12 @@ class _StrictLoading:
             shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
             raise ValueError(f"{pretrained_model_name_or_path} has {problem.replace('_keys', '')} weights: {shown}.")
         return (model, info) if wants_info else model
+
+    def get_input_embeddings(self) -> None:
+        """None: a part does not read tokens through one table, which is what sharding by accelerate asks."""
+
+    def get_output_embeddings(self) -> None:
+        """None, as above."""
 
 
 class ExtractorConfig(_LocalClass, PreTrainedConfig):
@@ -67,7 +76,7 @@ class ExtractorConfig(_LocalClass, PreTrainedConfig):
         return False
 
 
-class PreTrainedExtractor(_LocalClass, _StrictLoading, PreTrainedModel):
+class PreTrainedExtractor(_LocalClass, _Part, PreTrainedModel):
     """Makes the abstraction Y′ of a target Y.
 
     A subclass defines `encode`; `decode` where there is a way back; and `forward`, a self-supervised loss on targets
@@ -148,7 +157,7 @@ class GeneratorConfig(_LocalClass, PreTrainedConfig):
         return None
 
 
-class PreTrainedGenerator(_LocalClass, _StrictLoading, PreTrainedModel):
+class PreTrainedGenerator(_LocalClass, _Part, PreTrainedModel):
     """Makes a target from a source: the prior X→Y′, the decoder Y′→Y, or a whole regenerator X→Y.
 
     The source comes as keyword arguments with the names that transformers gives them: `input_ids` and

@@ -42,7 +42,8 @@ def make_average(parameters: Sequence[nn.Parameter], arguments: StageArguments):
         return None
     from diffusers.training_utils import EMAModel
 
-    return EMAModel(parameters, decay=arguments.ema_decay, foreach=True)
+    sharded = any(hasattr(parameter, "full_tensor") for parameter in parameters)  # which torch cannot copy as a list
+    return EMAModel(parameters, decay=arguments.ema_decay, foreach=not sharded)
 
 
 @contextlib.contextmanager

@@ -137,7 +137,7 @@ class _Loop:
 
         # sharding replaces the parameters, so a copy is sharded and the module gets its weights when they are needed
         self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
-        trained = copy.deepcopy(self.module) if self.sharded else self.module
+        trained = _sharding_copy(self.module) if self.sharded else self.module
         if self.arguments.gradient_checkpointing:
             if not getattr(trained, "supports_gradient_checkpointing", False):
                 raise ValueError(f"`gradient_checkpointing` is not possible with {type(trained).__name__}.")
@@ -444,6 +444,14 @@ def _make_accelerator(arguments: StageArguments, report_to: Sequence[str], folde
             stacklevel=2,
         )
     return accelerator
+
+
+def _sharding_copy(module: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(module)
+    there = {type(each).__name__ for each in copied.modules()}
+    # accelerate stops at a name that its list has and the module has not
+    copied._no_split_modules = [name for name in getattr(module, "_no_split_modules", None) or () if name in there]
+    return copied
 
 
 def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
