@@ -9,10 +9,12 @@ from PIL import Image as PILImage
 from transformers import pipeline
 
 from regen_hf import (
+    AdversarialLoss,
     ImageModality,
     RegenerationProcessor,
     StageArguments,
     TrainingInterrupted,
+    extract,
     train_regenerator,
 )
 
@@ -173,3 +175,142 @@ def test_an_interruption_keeps_a_usable_model(tmp_path, monkeypatch):
     ):
         run(tmp_path, model=model)
     assert pipeline("regeneration", model=str(tmp_path / "model"))("red heart")["image"].size == (16, 16)
+
+
+def test_a_resumed_run_is_the_one_that_was_begun(tmp_path):
+    run(tmp_path / "whole")
+    dataset, asked = pairs(), {"prior": arguments(6, eval_every=2)}
+    model = tiny.latent_model()
+    model.prior.register_forward_pre_hook(_stop_at(4))
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "killed", model=model, **asked)
+    with pytest.raises(ValueError, match="holds a run that is not finished"):
+        run(tmp_path / "killed", **asked)
+    with pytest.raises(ValueError, match="it was begun with other dataset"):
+        run(tmp_path / "killed", dataset=dataset.select(range(20)), resume=True, **asked)
+    with pytest.raises(ValueError, match="it was begun with other stages"):
+        run(tmp_path / "killed", resume=True, extractor=None)
+    other = tiny.latent_model()
+    other.config.generation = {"guidance": 3.0}
+    with pytest.raises(ValueError, match="it was begun with other model"):
+        run(tmp_path / "killed", model=other, resume=True, **asked)
+    with pytest.raises(ValueError, match="`learning_rate` was 0.001 and is 0.01"):
+        run(tmp_path / "killed", resume=True, **{**asked, "extractor": arguments(learning_rate=0.01)})
+    resumed, results = run(tmp_path / "killed", resume=True, **asked)
+    assert [result.name for result in results] == ["extractor", "prior"]
+    again, results = run(tmp_path / "killed", resume=True, **asked)  # finished: nothing is trained again
+    assert [result.steps for result in results] == [6, 6]
+    for name, value in resumed.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def _stop_at(count):
+    calls = iter(range(count))
+
+    def stop(*_):
+        if next(calls, None) is None:
+            raise InterruptedError
+
+    return stop
+
+
+def test_a_stream_is_trained_on_as_its_dataset(tmp_path):
+    """Its examples are kept beside their Y′, so that the prior and the decoder read them in any order."""
+    torch.manual_seed(0)
+    model = tiny.MODELS["lowres"]()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    whole, _ = run(tmp_path / "whole", "lowres", model=model)
+    streamed = tiny.MODELS["lowres"]()
+    streamed.load_state_dict(state)
+    _, results = run(tmp_path / "stream", "lowres", model=streamed, dataset=pairs().to_iterable_dataset(num_shards=3))
+    assert [result.name for result in results] == ["prior", "decoder"]
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(streamed.state_dict()[name], value, msg=name)
+    _, (result,) = run(
+        tmp_path / "codec", dataset=pairs().to_iterable_dataset(), unpaired=pairs(), prior=None,
+    )  # fmt: skip
+    assert result.name == "extractor"
+    with pytest.raises(ValueError, match="`validation` must be a datasets.Dataset"):
+        run(tmp_path / "other", validation=pairs().to_iterable_dataset())
+
+
+def test_unpaired_targets_and_predictions_go_to_the_decoder(tmp_path):
+    seen = []
+    model = tiny.lowres_model()
+    model.config.generation = {"num_inference_steps": 2}
+    model.decoder_model.register_forward_pre_hook(lambda *given: seen.append(given[2]["source"]), with_kwargs=True)
+    white = [PILImage.new("RGB", (16, 16), "white")] * 24
+    unpaired = Dataset.from_dict({"image": white}, features=Features({"image": Image()}))
+    decoder = arguments(40, predicted=1.0)
+    run(tmp_path, "lowres", model=model, unpaired=unpaired, decoder=decoder)
+    rows = torch.cat(seen).flatten(1)
+    flat = (rows.view(len(rows), 3, -1).std(-1) < 1e-5).all(1)  # every picture here has one colour
+    assert (rows[flat] == 1).all(1).sum() > 100  # unpaired ones have no prediction
+    first, last = flat[:80].float().mean(), flat[-80:].float().mean()
+    assert first > 0.9 and last < 0.7  # pairs are half of all
+    assert [path.name for path in (tmp_path / "representations").glob("predicted-*")]
+    with pytest.raises(ValueError, match="`predicted` is for the stage decoder, but prior has 0.5"):
+        run(tmp_path / "other", prior=arguments(predicted=0.5))
+
+
+def test_joint_training_moves_every_part(tmp_path):
+    model = tiny.latent_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    _, (result,) = run(tmp_path, model=model, extractor=None, prior=None, joint=arguments())
+    assert result.name == "joint"
+    changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(before[name], value)}
+    assert changed == {"extractor", "prior"}
+
+
+def test_validation_is_measured_in_every_stage(tmp_path):
+    asked = {name: arguments(eval_every=3) for name in ("prior", "decoder", "joint")}
+    _, results = run(tmp_path, "lowres", validation=pairs().select(range(8)), **asked)
+    assert [[step for step, _ in result.validation] for result in results] == [[3, 6]] * 3
+    for name in asked:
+        assert (tmp_path / "stages" / name / "best.safetensors").is_file()
+    with pytest.raises(ValueError, match="`keep` is 'best' for the stage prior, which needs `validation` data"):
+        run(tmp_path / "other", prior=arguments(keep="best"))
+
+
+def test_representations_extracted_elsewhere_are_used_if_they_match(tmp_path):
+    model, dataset = tiny.latent_model(), pairs()
+    prepared = tiny.processor().target.prepare_column(dataset, "image")
+    cache = extract(model.extractor, tiny.processor().target, prepared, "image", tmp_path / "cache")
+    run(tmp_path / "run", model=model, dataset=dataset, extractor=None, representations=cache)
+    assert not (tmp_path / "run" / "representations").exists()
+    with pytest.raises(ValueError, match=r"weights"):
+        run(tmp_path / "other", dataset=dataset, extractor=None, representations=cache)
+
+
+def test_further_losses_of_the_extractor(tmp_path):
+    loss = AdversarialLoss(width=8, num_layers=1)
+    before = loss.discriminator[0].weight.clone()
+    run(tmp_path, prior=None, extractor_losses=[loss])
+    assert loss.forwards == 6
+    assert not torch.equal(loss.discriminator[0].weight, before)
+    with pytest.raises(ValueError, match="`extractor_losses` are for the stage `extractor`"):
+        run(tmp_path / "other", extractor=None, extractor_losses=[loss])
+
+
+def test_trackers_see_each_stage(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, report_to=["tensorboard"], samples=["red heart"], validation=pairs().select(range(4)))
+    for name in ("extractor", "prior"):
+        events = EventAccumulator(str(tmp_path / "stages" / name / "logs" / "regen_hf"))
+        events.Reload()
+        assert [event.step for event in events.Images(f"{name}/samples")] == [6]
+        assert len(events.Scalars(f"{name}/validation_loss")) == 1
+
+
+def test_the_card_says_how_it_was_trained(tmp_path):
+    run(tmp_path, samples=["red heart"])
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "Examples: 24 pairs." in card and "| prior | 6 |" in card and "pipe('red heart')" in card
+
+
+def test_nothing_to_train_is_said(tmp_path):
+    with pytest.raises(ValueError, match="there is nothing to train"):
+        run(tmp_path, extractor=None, prior=None)
+    with pytest.raises(ValueError, match="`unpaired` is for the stages extractor and decoder"):
+        run(tmp_path, extractor=None, unpaired=pairs())

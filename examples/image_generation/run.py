@@ -59,6 +59,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps of every stage")
     parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on with the run that was interrupted")
+    parser.add_argument("--report-to", nargs="*", default=[], help="trackers, such as tensorboard or trackio")
     return parser.parse_args(argv)
 
 
@@ -92,6 +94,8 @@ def train_and_measure(
         target_column=options.image_column,
         unpaired=mirrored(trained, options.image_column),
         samples=[held_texts[k] for k in asked[:: max(1, len(asked) // 16)][:16]],
+        resume=options.resume,
+        report_to=options.report_to,
         **stage_arguments(options, steps),
     )
     plot_losses(results, folder / "curves.png")
@@ -104,8 +108,7 @@ def train_and_measure(
     metrics |= {**seconds, "seconds_evaluation": round(time.perf_counter() - started, 1), **parameters}
     write_model_card(
         folder / "model",
-        model,
-        results,
+        json.loads((folder / "training_summary.json").read_text(encoding="utf-8")),
         metrics,
         title=f"Text to image by way of {representation}",
         description=f"Trained from nothing on {options.dataset or 'the emoji of a colour font and their names'}, "
