@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
-.PHONY: demo example test lint font clean
+.PHONY: demo example test lint bench clean
 
 demo:
 	$(MAKE) example TASK=image_generation
@@ -23,6 +23,9 @@ test: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+bench: $(VENV)/.installed
+	$(RUN) benchmarks/run.py $(ARGS)
 
 # torch first and pinned: a bare `pip install torch` may bring several gigabytes of GPU libraries
 $(VENV)/.installed: pyproject.toml constraints.txt
