@@ -16,7 +16,6 @@ from regen_hf import (
     AutoregressiveGenerator,
     Batches,
     DiffusionGenerator,
-    LabelModality,
     RegenerationModel,
     StageArguments,
     train,
@@ -133,7 +132,7 @@ def image_figures(device: torch.device, sizes: Sizes, folder: Path) -> tuple[flo
     )  # fmt: skip
     prior = DiffusionGenerator.from_components(backbone, shape, num_classes=10)
     model = RegenerationModel.from_components(extractor, prior).to(device, torch.bfloat16).eval()
-    labels = LabelModality(num_classes=10).as_source([0] * sizes.generated)["class_labels"].to(device)
+    labels = torch.zeros(sizes.generated, 1, dtype=torch.long, device=device)
     asked = {"num_inference_steps": sizes.inference_steps, "guidance": 2.0}
     model.generate(class_labels=labels[:1], num_inference_steps=1)
     generated = sizes.generated / _timed(lambda: model.generate(class_labels=labels, **asked), device)

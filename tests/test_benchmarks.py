@@ -1,6 +1,7 @@
 """The benchmarks run and say what they found; their figures are in benchmarks/results.json."""
 
 import json
+import math
 from pathlib import Path
 
 import gpu
@@ -26,7 +27,7 @@ def bench():
 def test_what_a_gpu_is_measured_by_runs_at_tiny_size(bench, tmp_path):
     found = gpu.measure(torch.device("cpu"), gpu.TINY, tmp_path)
     assert found.keys() == bench.GPU_ROWS.keys()
-    assert all(value > 0 for value in found.values())
+    assert all(math.isfinite(value) for value in found.values())
 
 
 def test_operations_of_a_step_are_counted():
@@ -55,7 +56,7 @@ def test_bars(bench):
 
 
 def test_rows_and_table_are_written(bench, tmp_path):
-    (tmp_path / "README.md").write_text("# B\n<!-- table -->\nold\n<!-- end of table -->\nafter\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text("# B\n<!-- table -->\nstale\n<!-- end of table -->\nafter\n", encoding="utf-8")
     rows = [
         bench.Row("import_time", "importing", 1.01, "of it", "≤ 1.10", True, "make bench", "CPU"),
         bench.Row("bf16_matrix_rate_tflops", "product", None, "TFLOP/s", None, None, "make bench", "not measured"),
@@ -68,7 +69,7 @@ def test_rows_and_table_are_written(bench, tmp_path):
     assert [row["name"] for row in found] == ["cached_codes", "import_time", "bf16_matrix_rate_tflops"]
     assert set(found[0]) == {"name", "what", "value", "unit", "bar", "holds", "command", "machine"}
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "old" not in text and text.endswith("after\n")
+    assert "stale" not in text and text.endswith("after\n")
     for line in ("| importing | 1.01 of it | ≤ 1.10 | yes |", "| codes | 50,000 examples/s | ≥ 100000 | **no** |",
                  "| product | not measured |  |  |"):  # fmt: skip
         assert line in text
