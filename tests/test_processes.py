@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,17 +16,25 @@ WORKER = Path(__file__).with_name("processes_worker.py")
 
 
 def start(folder, **environment):
-    return subprocess.run(
+    """Two processes of the worker: its status and what it said."""
+    run = subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", WORKER, folder],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, capture_output=True, text=True, timeout=100,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
     )  # fmt: skip
+    try:
+        said, _ = run.communicate(timeout=100)
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+    return run.returncode, said
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    run = start(folder, ACCELERATE_USE_CPU="1")
-    assert run.returncode == 0, run.stderr[-3000:]
+    status, said = start(folder, ACCELERATE_USE_CPU="1")
+    assert status == 0, said[-3000:]
     return json.loads((folder / "found.json").read_text())
 
 
@@ -52,10 +61,9 @@ def test_sharded_parameters_learn_the_same(two):
 
 
 def test_processes_that_do_not_know_of_each_other_are_stopped(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
-    run = start(tmp_path, **{**environment, "ACCELERATE_USE_CPU": "false"})
-    assert run.returncode != 0
-    assert "2 processes were started, but each runs alone" in run.stderr
+    status, said = start(tmp_path, ACCELERATE_USE_CPU="false")
+    assert status != 0
+    assert "2 processes were started, but each runs alone" in said
 
 
 def test_one_process_is_its_own():
