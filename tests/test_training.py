@@ -1,3 +1,4 @@
+import json
 import math
 import signal
 
@@ -313,6 +314,23 @@ def test_trackers_are_told(tmp_path):
         assert len(events.Scalars(f"training/{name}")) == 6
     with pytest.raises(ValueError, match="`folder` is missing: `report_to` needs one"):
         run(report_to=["tensorboard"])
+
+
+def test_trackio_is_told(tmp_path):
+    import os
+    import sqlite3
+
+    picture = tmp_path / "sheet.png"
+    PILImage.new("RGB", (6, 4), "red").save(picture)
+    stage = tmp_path / "stages" / "prior"
+    _, result = run(folder=stage, report_to=["trackio"], evaluate=lambda step: picture)
+    with sqlite3.connect(os.path.join(os.environ["TRACKIO_DIR"], "regen_hf.db")) as database:
+        found = database.execute("select run_name, step, metrics from metrics").fetchall()
+    told = {
+        step: json.loads(metrics) for name, step, metrics in found if name == str(stage).strip("/").replace("/", "-")
+    }
+    assert [told[step]["training/loss"] for step, _ in result.losses] == [loss for _, loss in result.losses]
+    assert "sheet" in json.dumps(told[60]) or "png" in json.dumps(told[60])
 
 
 def test_workers_read_the_same(tmp_path):

@@ -263,14 +263,18 @@ def train(
       accelerate launch --config_file recipes/ddp_8_gpus.yaml -m regen_hf train ...
       torchrun --nproc_per_node 2 -m regen_hf train ...
     """
+    from transformers import set_seed
+
+    from .lora import add_lora
     from .stages import train_regenerator
 
     stages = {name: _stage(name, getattr(run, name), shared) for name in STAGES if name in run.stages}
     _check_effects(asked, data, run, losses, lora, shared)
     model, processor = _load(asked)
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ValueError(f"`model` {asked.model} is adapters: give the regenerator that they belong to.")
+    set_seed(shared.seed)  # of new adapters and losses
     if lora.lora:
-        from .lora import add_lora
-
         add_lora(model, lora.lora, lora.lora_rank)
     stream = {"streaming": data.streaming, "shuffle_buffer": data.shuffle_buffer, "seed": shared.seed}
     results = train_regenerator(

@@ -126,7 +126,7 @@ class _Loop:
         self.trackers = []
         if report_to:
             settings = {key: str(value) for key, value in dataclasses.asdict(arguments).items()}
-            runs = {"trackio": {"name": str(folder), "resume": "allow"}}
+            runs = {"trackio": {"name": str(folder).strip("/").replace("/", "-"), "resume": "allow"}}
             self.accelerator.init_trackers(
                 "regen_hf", settings, {tracker: runs[tracker] for tracker in report_to if tracker in runs}
             )
