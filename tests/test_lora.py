@@ -30,6 +30,15 @@ MAKE = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Two would wait for each other on tensors as small as these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """The folder of each kind of model, saved when it is asked for."""

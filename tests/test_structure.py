@@ -19,6 +19,7 @@ FLOORS = [
     {"modeling_regeneration", "extraction"},
     {"pipeline_regeneration", "predictions", "joint", "lora", "summary", "model_card"},
     {"stages"},
+    {"cli_arguments"},
     {"cli"},
     {"__init__", "__main__"},
 ]
