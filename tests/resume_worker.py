@@ -61,7 +61,8 @@ def main() -> None:
     assert processes().num_processes == options.processes, processes()
     torch.manual_seed(1 if options.resume else 0)  # a resumed run must not depend on how its model is made
     asked = {"gradient_accumulation_steps": options.accumulation}
-    print("training", flush=True)
+    if processes().is_main_process:  # two lines at once may come out as one
+        print("training", flush=True)
     train_regenerator(
         model(), tiny.processor(), pairs(), options.folder, source_column="text", target_column="image",
         extractor=arguments(options.steps, **asked),

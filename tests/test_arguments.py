@@ -16,6 +16,7 @@ from regen_hf import StageArguments
     ({"max_grad_norm": 0.0}, "`max_grad_norm` must be above 0, got 0.0"),
     ({"save_every": -1}, "`save_every` must be a whole number of at least 0, got -1"),
     ({"num_workers": 0.5}, "`num_workers` must be a whole number of at least 0, got 0.5"),
+    ({"keep": "best"}, "`keep` is 'best', which has no effect without `eval_every`"),
     ({"keep": "first"}, "`keep` must be one of last, best, got 'first'"),
     ({"predicted": 1.5}, r"`predicted` must be in \[0, 1\], got 1.5"),
 ])  # fmt: skip

@@ -87,8 +87,9 @@ def run(capsys):
         except SystemExit as stopped:
             status = stopped.code
         said = capsys.readouterr()
-        complaints = [line for line in said.err.splitlines() if line.startswith(("error:", "training was"))]
-        return SimpleNamespace(status=status, out=said.out, error="\n".join(complaints))
+        told = said.err.replace("\r", "\n").strip()  # progress bars, then what was wrong
+        complaint = re.search(r"^(error:|training was).*", told, flags=re.M | re.S)
+        return SimpleNamespace(status=status, out=said.out, error=complaint[0] if complaint else "")
 
     return run
 
@@ -178,7 +179,8 @@ def test_a_file_and_the_command_line_over_it(run, tmp_path, monkeypatch):
     given = stage_arguments(monkeypatch, run, *asked, *over)
     extractor, prior = given["extractor"], given["prior"]
     assert (prior.max_steps, prior.ema_decay, extractor.max_steps, extractor.batch_size) == (2, 0.25, 2, 6)
-    (given,) = [stage_arguments(monkeypatch, run, *asked, "--max_steps", 2)]  # also over the sections of the file
+    # also over the sections of the file; a value that is named like an argument is none
+    given = stage_arguments(monkeypatch, run, *asked, "--max-steps=2", "--samples", "ema_decay")
     assert (given["prior"].max_steps, given["prior"].ema_decay, given["extractor"].learning_rate) == (2, 0.5, 2e-3)
 
 
@@ -334,7 +336,11 @@ def test_a_broken_example_stops_the_run_or_is_left_out(run, tmp_path):
     found = run(*training(tmp_path / "out", dataset=tmp_path / "data"))
     assert found.status == 2
     assert re.search(r"^error: example 5, column 'image': .*broken\.png is no readable image", found.error)
-    trained(run, tmp_path / "out", "--on_bad_example", "skip", dataset=tmp_path / "data")
+    more = ["--on_bad_example", "skip", "--validation_split", "train"]
+    trained(run, tmp_path / "out", *more, dataset=tmp_path / "data")
+    trained(run, tmp_path / "stream", *more, "--streaming", dataset=tmp_path / "data")
+    for folder in ("out", "stream"):
+        assert json.loads((tmp_path / folder / "training_summary.json").read_text())["examples"]["validation"] == 23
 
 
 def test_the_decoder_learns_from_predictions(run, tmp_path):
@@ -665,7 +671,7 @@ CASES = {
         "seed": of_stage("seed", 2),
         "eval_every": of_stage("eval_every", 2),
         "save_every": of_stage("save_every", 2),
-        "keep": of_stage("keep", "best"),
+        "keep": ([*of_stage("keep", "best")[0], "--eval_every", 2], *of_stage("keep", "best")[1:]),
         "predicted": (
             ["--predicted", 0.5, "--stages", "prior", "decoder"],
             lambda c: (c.train.prior.predicted, hasattr(c.train, "decoder") and c.train.decoder.predicted), (0.0, 0.5),
@@ -731,6 +737,14 @@ def test_every_argument_reaches_where_it_is_used(command, name, calls, run):
     found = run(*least(command, more), *more)
     assert found.status == 0, found.error
     assert find(calls) == expected
+
+
+def test_one_process_of_several_tells_and_uploads(calls, run, monkeypatch):
+    here = SimpleNamespace(is_main_process=False, num_processes=2, device="meta")
+    monkeypatch.setattr(cli, "processes", lambda: here)
+    found = run(*least("extract"), "--push_to_hub", "user/y")
+    assert (found.status, found.out) == (0, "") and not hasattr(calls, "push")
+    assert calls.extract.args[0].device.type == "meta"  # each encodes where it is
 
 
 def test_no_argument_of_a_stage_is_left_out():

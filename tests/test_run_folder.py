@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from regen_hf import run_folder
 from regen_hf.run_folder import RunFolder
 
 
@@ -26,6 +27,25 @@ def test_an_unfinished_run_is_not_begun_anew_by_accident(tmp_path):
     RunFolder(tmp_path).begin({}, model(0))
 
 
+def test_what_a_finished_run_left_is_not_taken_for_this_one(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.begin({}, model(0))
+    (folder.stages / "prior").mkdir()
+    (folder.stages / "prior" / "result.json").write_text("{}")
+    folder.finish()
+    RunFolder(tmp_path).begin({}, model(0))
+    assert not (folder.stages / "prior").exists()
+
+
+def test_a_model_that_a_killed_run_had_put_aside_comes_back(tmp_path):
+    old = tmp_path / ".model.abc" / "old"
+    old.mkdir(parents=True)
+    (old / "config.json").write_text("{}")
+    with RunFolder(tmp_path).claimed():
+        assert (tmp_path / "model" / "config.json").is_file()
+    assert not list(tmp_path.glob(".model.*"))
+
+
 def test_another_run_is_not_continued(tmp_path):
     RunFolder(tmp_path).begin({"dataset": "a", "stages": ["prior"], "model": "m"}, model(0))
     with pytest.raises(ValueError, match="it was begun with other dataset, stages"):
@@ -38,7 +58,8 @@ def test_resume_begins_where_there_is_nothing(tmp_path):
     assert not folder.resume and (tmp_path / "new" / "stages" / "run.json").is_file()
 
 
-def test_one_run_at_a_time(tmp_path):
+def test_one_run_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "PATIENCE", 0)
     other = RunFolder(tmp_path).claimed()
     with RunFolder(tmp_path).claimed(), pytest.raises(OSError, match="another run is writing to the output folder"):
         other.__enter__()

@@ -269,7 +269,7 @@ def test_validation_is_measured_in_every_stage(tmp_path):
     for name in asked:
         assert (tmp_path / "stages" / name / "best.safetensors").is_file()
     with pytest.raises(ValueError, match="`keep` is 'best' for the stage prior, which needs `validation` data"):
-        run(tmp_path / "other", prior=arguments(keep="best"))
+        run(tmp_path / "other", prior=arguments(keep="best", eval_every=1))
 
 
 def test_representations_extracted_elsewhere_are_used_if_they_match(tmp_path):

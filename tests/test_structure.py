@@ -12,9 +12,9 @@ import regen_hf
 
 SOURCE = Path(regen_hf.__file__).parent
 FLOORS = [
-    {"outputs", "files", "arguments", "interruption", "trackers", "checkpoints", "processes"},
-    {"contracts", "batches", "optimizers", "run_folder", "data_checks", "representations"},
-    {"diffusers_module", "modalities", "training", "shards"},
+    {"outputs", "files", "arguments", "interruption", "trackers", "processes"},
+    {"contracts", "batches", "optimizers", "checkpoints", "accelerators", "data_checks", "representations"},
+    {"diffusers_module", "modalities", "training", "run_folder", "shards"},
     {"extractors", "generators", "losses", "configuration_regeneration", "processing_regeneration", "fingerprints"},
     {"modeling_regeneration", "extraction"},
     {"pipeline_regeneration", "predictions", "joint", "lora", "summary", "model_card"},

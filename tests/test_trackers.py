@@ -46,8 +46,7 @@ def test_tensorboard_gets_pictures_sounds_and_texts(tmp_path):
     assert text.tensor_proto.string_val == [b"a red heart"]
 
 
-def test_trackio_gets_pictures_and_texts(tmp_path, monkeypatch):
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+def test_trackio_gets_pictures_and_texts(tmp_path):
     pytest.importorskip("trackio")
     logged = []
     tracker = type(

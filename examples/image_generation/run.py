@@ -92,7 +92,7 @@ def train_and_measure(
         folder,
         source_column=options.text_column,
         target_column=options.image_column,
-        unpaired=mirrored(trained, options.image_column),
+        unpaired=mirrored(trained, options.image_column) if set(steps) & {"extractor", "decoder"} else None,
         samples=[held_texts[k] for k in asked[:: max(1, len(asked) // 16)][:16]],
         resume=options.resume,
         report_to=options.report_to,

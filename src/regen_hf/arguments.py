@@ -5,6 +5,8 @@ import dataclasses
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = (None, "no", "bf16", "fp16")
 KEPT = ("last", "best")
+# of `transformers.get_scheduler`, those that need nothing but steps
+SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant_with_warmup", "inverse_sqrt")
 
 
 @dataclasses.dataclass
@@ -19,7 +21,8 @@ class StageArguments:
             rest; both take the same learning rate.
         beta2: decay of the squared gradients in AdamW.
         weight_decay: of the optimizer, decoupled.
-        lr_scheduler: a schedule of `transformers.get_scheduler`, such as `linear` or `cosine`.
+        lr_scheduler: transformers' `linear`, `cosine`, `cosine_with_restarts`, `polynomial`, `constant_with_warmup` or
+            `inverse_sqrt`.
         warmup_steps: steps until the learning rate is at its highest; a tenth of all, at most 100, if not given.
         max_grad_norm: gradients are clipped to this norm.
         gradient_accumulation_steps: batches whose gradients are added up to one step.
@@ -61,15 +64,12 @@ class StageArguments:
 
     def __post_init__(self):
         self._check_counts()
-        from transformers import SchedulerType
-
         if self.warmup_steps is None:
             self.warmup_steps = min(100, self.max_steps // 10)
-        schedulers = [scheduler.value for scheduler in SchedulerType]
         choices = {
             "optimizer": OPTIMIZERS,
             "mixed_precision": PRECISIONS,
-            "lr_scheduler": schedulers,
+            "lr_scheduler": SCHEDULES,
             "keep": KEPT,
         }
         for name, known in choices.items():
@@ -85,6 +85,8 @@ class StageArguments:
             raise ValueError(f"`ema_decay` must be in [0, 1), got {self.ema_decay}.")
         if not self.learning_rate > 0:
             raise ValueError(f"`learning_rate` must be above 0, got {self.learning_rate}.")
+        if self.keep == "best" and not self.eval_every:
+            raise ValueError("`keep` is 'best', which has no effect without `eval_every`.")
         if not 0 <= self.predicted <= 1:
             raise ValueError(f"`predicted` must be in [0, 1], got {self.predicted}.")
 

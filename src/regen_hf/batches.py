@@ -5,10 +5,13 @@ batch would.
 """
 
 import itertools
+import random
+import signal
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy
 import torch
 
 
@@ -29,13 +32,14 @@ class Batches(torch.utils.data.Dataset):
     ):
         if length < 1:
             raise ValueError("there is no example to read: `length` must be at least 1.")
-        self.length, self.read, self.lengths = length, read, lengths
+        self.length, self.read, self.lengths, self.seed = length, read, lengths, 0
 
     def __len__(self) -> int:
         return self.length
 
     def __getitems__(self, numbered: tuple[int, list[int]]) -> dict[str, torch.Tensor]:
-        """A batch by `(number of the batch, row numbers)`."""
+        """A batch by `(number of the batch, row numbers)`; what reading draws at random depends on the number only."""
+        seed_all(batch_seed(self.seed, "read", numbered[0]))
         return dict(self.read(numbered[1]))
 
     def loader(self, order: Iterable[tuple[int, list[int]]], num_workers: int = 0) -> Iterable[dict[str, torch.Tensor]]:
@@ -46,6 +50,7 @@ class Batches(torch.utils.data.Dataset):
             collate_fn=_as_it_is,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
+            worker_init_fn=_outlive_signals,
             generator=torch.Generator(),  # else every loader takes a number from the global one
         )
 
@@ -69,6 +74,7 @@ class Batches(torch.utils.data.Dataset):
         """
         if group and self.lengths is None:
             raise ValueError("`group_by_length` needs data that varies in length; here all of it has one size.")
+        self.seed = seed
         order = _Order(self.length, batch_size, seed, start, process_index, num_processes, group, self.lengths)
         return iter(self.loader(order, num_workers))
 
@@ -156,6 +162,19 @@ class _Order:
 def batch_seed(seed: int, name: str, number: int) -> int:
     """A seed of 32 bits for one batch, unlike that of its neighbours."""
     return zlib.crc32(f"{seed} {name} {number}".encode())
+
+
+def seed_all(seed: int) -> None:
+    """Seeds everything that reading and noise may draw from; torch's seed is that of all devices."""
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _outlive_signals(worker: int) -> None:
+    """Leaves it to the process that trains to stop, which then still needs what its workers read."""
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.SIG_IGN)
 
 
 def _as_it_is(batch):

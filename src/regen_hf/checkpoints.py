@@ -4,6 +4,7 @@ The states are those of the whole module, by the names of its parameters, so a r
 processes.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from .arguments import StageArguments, StageResult
+
 TENSORS, FACTS = "state.safetensors", "state.json"
+FINAL, BEST, RESULT = "final.safetensors", "best.safetensors", "result.json"
+# what may differ when a stage is resumed: it does not change what is learned
+FREE = ("eval_every", "save_every", "num_workers", "gradient_accumulation_steps")
 
 
 def gather_state(module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average) -> dict[str, torch.Tensor]:
@@ -61,6 +67,9 @@ def restore_state(
             if all(place in state for place in places.values())
         }
         set_optimizer_state_dict(module, optimizer, found, options=whole)
+        for name, parameter in module.named_parameters():
+            if name.removeprefix("module.") not in found["state"]:  # DDP adds that
+                optimizer.state.pop(parameter, None)
     if average is not None:
         for i, tensor in enumerate(average.shadow_params):
             tensor.copy_(_distributed_like(tensor, state[f"average.{i}"]))
@@ -90,16 +99,19 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, torch.Tensor], f
     scratch.mkdir(parents=True)
     save_tensors(scratch / TENSORS, tensors)
     save_json(scratch / FACTS, facts)
-    shutil.rmtree(place, ignore_errors=True)
+    if place.exists():
+        os.replace(place, folder / f".{place.name}.old.tmp")
     os.replace(scratch, place)
     remove_checkpoints(folder, but=place)
 
 
 def remove_checkpoints(folder: Path, but: Path | None = None) -> None:
     """Removes the checkpoints of a stage, whole and half-written ones."""
-    for old in [*folder.glob("step-*"), *folder.glob(".step-*.tmp")]:
+    for old in folder.glob("step-*"):
         if old != but:
-            shutil.rmtree(old)
+            os.replace(old, folder / f".{old.name}.old.tmp")  # removing takes time, and half a checkpoint is none
+    for old in folder.glob(".step-*.tmp"):
+        shutil.rmtree(old)
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
@@ -131,3 +143,50 @@ def _distributed_like(tensor: torch.Tensor, full: torch.Tensor) -> torch.Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(full.to(tensor.device), tensor.device_mesh, tensor.placements)
+
+
+def weights_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Weights and buffers on the CPU, each with memory of its own, as safetensors wants them."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+
+
+def save_finished(folder: Path, module: nn.Module, result: StageResult) -> None:
+    """Writes what a stage ended with, and removes what it would have been resumed from; for the main process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / FINAL, weights_of(module))
+    save_json(folder / RESULT, dataclasses.asdict(result))  # last: it says that the stage is finished
+    remove_checkpoints(folder)
+
+
+def load_finished(module: nn.Module, folder: Path, arguments: StageArguments) -> StageResult | None:
+    """Puts what a finished stage ended with into `module`, or returns `None` if the stage is not finished.
+
+    Raises:
+        ValueError: if it was trained with other arguments, naming them.
+    """
+    from safetensors.torch import load_file
+
+    if not (folder / RESULT).is_file():
+        return None
+    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    check_same(folder, result["arguments"], dataclasses.asdict(arguments))
+    module.load_state_dict(load_file(str(folder / FINAL)))
+    module.eval()
+    pairs = {key: [tuple(pair) for pair in result[key]] for key in ("losses", "validation")}
+    return StageResult(**{**result, **pairs})
+
+
+def check_same(folder: Path, before: dict, now: dict) -> None:
+    """Raises `ValueError` for arguments that differ from those that the stage in `folder` was begun with."""
+    free = set(FREE) - ({"eval_every"} if now.get("keep") == "best" else set())
+    names = [name for name in now if name not in free and before.get(name) != now[name]]
+    if names:
+        different = "; ".join(f"`{name}` was {before.get(name)!r} and is {now[name]!r}" for name in names)
+        raise ValueError(f"the stage in {folder} was begun with other arguments: {different}.")
+
+
+def clear(folder: Path) -> None:
+    """Removes what another run of the stage left; for the main process."""
+    remove_checkpoints(folder)
+    for name in (RESULT, FINAL, BEST):
+        (folder / name).unlink(missing_ok=True)

@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"\n{str(interrupt) or 'stopped.'}", file=sys.stderr)
         sys.exit(130)
     except ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -194,7 +194,8 @@ def parse(command: str, argv: list[str]) -> list[Any]:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config")
     if (path := first.parse_known_args(argv)[0].config) is not None:
-        use_file(parser, Path(path), said={each.split("=")[0].lstrip("-").replace("-", "_") for each in argv})
+        options = [each[2:].split("=")[0] for each in argv if each.startswith("--")]
+        use_file(parser, Path(path), said={each.replace("-", "_") for each in options})
     *found, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True, look_for_args_file=False)
     if unknown:
         raise _unknown("the command line", unknown[0], [f"--{action.dest}" for action in parser._actions])

@@ -15,6 +15,7 @@ class JointModel(nn.Module):
     def __init__(self, model: RegenerationModel):
         super().__init__()
         self.model = model
+        self._no_split_modules = model._no_split_modules  # which sharding looks for
         self.learns_extractor = any(p.requires_grad for p in model.extractor.parameters())
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source) -> LossOutput:

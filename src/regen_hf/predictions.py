@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from .batches import Batches, batch_seed
+from .batches import Batches, batch_seed, seed_all
 from .contracts import PreTrainedGenerator
 from .extraction import write_cache
 from .fingerprints import cache_name, fingerprint
@@ -87,6 +87,7 @@ class MixedBatches(Batches):
 
     def __getitems__(self, numbered: tuple[int, list[int]]) -> dict[str, torch.Tensor]:
         number, rows = numbered
+        seed_all(batch_seed(self.seed, "read", number))
         parts, order = [], []
         for cache, wanted in self._split(rows, self._chosen(number, rows)):
             parts.append(cache[[row for _, row in wanted]])

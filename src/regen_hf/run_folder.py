@@ -3,17 +3,19 @@
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .checkpoints import save_json, save_tensors
+from .checkpoints import remove_checkpoints, save_json, save_tensors, weights_of
 from .files import check_output_folder
 from .processes import processes
 
 RUN, START = "run.json", "start.safetensors"
+PATIENCE = 8  # seconds for readers of a killed run to let go of the folder
 
 
 class RunFolder:
@@ -43,9 +45,13 @@ class RunFolder:
         check_output_folder(self.path, needed_bytes)
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=PATIENCE)
         except Timeout as error:
             raise OSError(f"another run is writing to the output folder {self.path}.") from error
+        for left in self.path.glob(".model.*"):  # by a run that was killed while it wrote
+            if (left / "old").is_dir() and not (self.path / "model").exists():
+                os.replace(left / "old", self.path / "model")
+            shutil.rmtree(left)
         try:
             yield self
         finally:
@@ -82,14 +88,16 @@ class RunFolder:
         self.resume = False
         processes().wait_for_everyone()  # all have looked before it is written
         if processes().is_main_process:
-            self.stages.mkdir(parents=True, exist_ok=True)
-            weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-            save_tensors(self.stages / START, weights)
+            shutil.rmtree(self.stages, ignore_errors=True)  # what a finished run left must not be taken for this one's
+            self.stages.mkdir(parents=True)
+            save_tensors(self.stages / START, weights_of(model))
             save_json(self.stages / RUN, {"finished": False, "identity": identity})
         processes().wait_for_everyone()
 
     def finish(self) -> None:
         """Marks the run as finished; for the main process."""
+        for stage in self.stages.iterdir():
+            remove_checkpoints(stage)
         save_json(self.stages / RUN, {**self._found(), "finished": True})
 
     def _found(self) -> dict[str, Any] | None:

@@ -49,6 +49,8 @@ class CacheWriter:
             n or VARYING_SIZE for n in self.spec.shape
         )
         self.shard_rows = max(1, min(SHARD_ROWS, SHARD_BYTES // self.row_bytes))
+        if not self.streams and self.state.num_processes > 1:  # each gets several, also of little data
+            self.shard_rows = min(self.shard_rows, max(64, len(self.dataset) // (4 * self.state.num_processes)))
         self.plan = {
             "shape": list(self.spec.shape), "num_codes": self.spec.num_codes, "fingerprint": self.parts,
             "columns": list(self.columns), "shard_rows": self.shard_rows,
@@ -59,7 +61,10 @@ class CacheWriter:
     def prepare(self) -> None:
         """Makes the folder of what is unfinished, and throws away what is unfinished of something else."""
         found = read_json(self.partial / PLAN) or read_json(self.partial / DESCRIPTION) or {}
-        same = all(found.get(name) == value for name, value in self.plan.items() if name != "processes")
+        free = ("processes", "shard_rows")
+        same = all(found.get(name) == value for name, value in self.plan.items() if name not in free)
+        if same:  # begun, perhaps, by another number of processes
+            self.shard_rows = self.plan["shard_rows"] = found["shard_rows"]
         if same and found["processes"] != self.plan["processes"]:
             raise ValueError(
                 f"{self.partial} was begun by {found['processes']} processes, but this run has "
@@ -119,6 +124,11 @@ class CacheWriter:
             shards = {path.name: count_rows(path) for path in paths}
             if not sum(shards.values()):
                 raise ValueError("`dataset` has no examples.")
+            if not self.streams and sum(shards.values()) != len(self.dataset):
+                raise ValueError(
+                    f"{self.partial} has {sum(shards.values())} of {len(self.dataset)} rows: the processes did not "
+                    "have the same dataset. A transform that `datasets` cannot hash is another in every process."
+                )
             self._write_plan({**self.plan, "shards": shards})
             os.replace(self.partial / PLAN, self.partial / DESCRIPTION)
             os.replace(self.partial, self.folder)

@@ -6,6 +6,16 @@ from pathlib import Path
 IMAGES, SOUNDS = (".png", ".jpg", ".gif"), (".wav", ".flac")
 
 
+def check_trackers(names: Iterable[str]) -> None:
+    """Raises `ValueError` for a tracker that accelerate does not know or whose package is not installed."""
+    from accelerate.tracking import get_available_trackers
+
+    there = [str(tracker) for tracker in get_available_trackers()]
+    for name in names:
+        if name not in there:
+            raise ValueError(f"`report_to` must be of {', '.join(there) or 'nothing'}, got {name!r}: is it installed?")
+
+
 def log_file(trackers: Iterable, name: str, path: Path, step: int) -> None:
     """Shows a file of samples in each tracker, as its suffix tells what it is.
 

@@ -1,8 +1,6 @@
 """One accelerate loop for every stage."""
 
-import copy
 import dataclasses
-import json
 import math
 import statistics
 import time
@@ -14,25 +12,25 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from .accelerators import make_accelerator, sharding_copy
 from .arguments import StageArguments, StageResult
-from .batches import Batches, StreamedBatches, batch_seed
+from .batches import Batches, StreamedBatches, batch_seed, seed_all
 from .checkpoints import (
+    BEST,
+    check_same,
+    clear,
     gather_state,
     load_checkpoint,
-    remove_checkpoints,
+    load_finished,
     restore_state,
     save_checkpoint,
-    save_json,
+    save_finished,
     save_tensors,
+    weights_of,
 )
 from .interruption import StopAfterStep
 from .optimizers import averaged, make_average, make_optimizers, make_schedule
-from .processes import processes
-from .trackers import log_file
-
-FINAL, BEST, RESULT = "final.safetensors", "best.safetensors", "result.json"
-# what may differ when a stage is resumed: it does not change what is learned
-FREE = ("eval_every", "save_every", "num_workers", "gradient_accumulation_steps")
+from .trackers import check_trackers, log_file
 
 
 def train(
@@ -70,6 +68,7 @@ def train(
     """
     if folder is None and (resume or report_to):
         raise ValueError(f"`folder` is missing: `{'resume' if resume else 'report_to'}` needs one.")
+    check_trackers(report_to)
     if arguments.keep == "best" and (validation is None or folder is None):
         raise ValueError("`keep` is 'best', which needs validation data and a folder.")
     if resume and (result := load_finished(module, folder, arguments)):
@@ -78,31 +77,6 @@ def train(
     if folder is not None:
         loop.resume() if resume else loop.clear()
     return loop.run()
-
-
-def load_finished(module: nn.Module, folder: Path, arguments: StageArguments) -> StageResult | None:
-    """Puts what a finished stage ended with into `module`, or returns `None` if the stage is not finished.
-
-    Raises:
-        ValueError: if it was trained with other arguments, naming them.
-    """
-    from safetensors.torch import load_file
-
-    if not (folder / RESULT).is_file():
-        return None
-    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    _check_same(folder, result["arguments"], dataclasses.asdict(arguments))
-    module.load_state_dict(load_file(str(folder / FINAL)))
-    module.eval()
-    pairs = {key: [tuple(pair) for pair in result[key]] for key in ("losses", "validation")}
-    return StageResult(**{**result, **pairs})
-
-
-def _check_same(folder: Path, before: dict, now: dict) -> None:
-    names = [name for name in now if name not in FREE and before.get(name) != now[name]]
-    if names:
-        different = "; ".join(f"`{name}` was {before.get(name)!r} and is {now[name]!r}" for name in names)
-        raise ValueError(f"the stage in {folder} was begun with other arguments: {different}.")
 
 
 @dataclasses.dataclass
@@ -120,7 +94,7 @@ class _Loop:
     def __init__(self, module, data, arguments, name, evaluate, validation, folder, report_to, log_every):
         self.module, self.data, self.arguments, self.name = module, data, arguments, name
         self.evaluate, self.validation, self.folder, self.log_every = evaluate, validation, folder, log_every
-        self.accelerator = _make_accelerator(arguments, report_to, folder)
+        self.accelerator = make_accelerator(arguments, report_to, folder)
         self.progress = _Progress()
         self._prepare()
         self.trackers = []
@@ -137,7 +111,10 @@ class _Loop:
 
         # sharding replaces the parameters, so a copy is sharded and the module gets its weights when they are needed
         self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
-        trained = _sharding_copy(self.module) if self.sharded else self.module
+        trained = self.module
+        if self.sharded:
+            trained = sharding_copy(self.module)
+            self.module.to(self.accelerator.device)
         if self.arguments.gradient_checkpointing:
             if not getattr(trained, "supports_gradient_checkpointing", False):
                 raise ValueError(f"`gradient_checkpointing` is not possible with {type(trained).__name__}.")
@@ -159,7 +136,7 @@ class _Loop:
             total=arguments.max_steps, initial=progress.step, desc=self.name, unit="step",
             disable=not self.accelerator.is_main_process,
         )  # fmt: skip
-        stop = StopAfterStep()
+        stop, stopping = StopAfterStep(), False
         self.prepared.train()
         self.clock = time.perf_counter()
         try:
@@ -175,11 +152,26 @@ class _Loop:
                 if progress.step < arguments.max_steps:
                     self._between(stopping and (logged or self.accelerator.num_processes == 1))
             self._pause()
+            self._restore_module()
+        except KeyboardInterrupt:
+            self._restore_module()
+            raise
+        except BaseException:
+            self._restore_module(together=False)
+            raise
         finally:
             stop.close()
             bar.close()
-            self._restore_module()
-        return self._finish()
+            if progress.step < arguments.max_steps:
+                self._finish_trackers()
+        result = self._finish()
+        if stopping:  # asked for in the last step
+            raise KeyboardInterrupt
+        return result
+
+    def _finish_trackers(self) -> None:
+        for tracker in self.trackers:
+            tracker.finish()
 
     def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
         arguments, processes = self.arguments, self.accelerator.num_processes
@@ -196,14 +188,14 @@ class _Loop:
 
     def _step(self, batches: Iterator[dict[str, torch.Tensor]]) -> None:
         """One step of the optimizers."""
-        from accelerate.utils import send_to_device, set_seed
+        from accelerate.utils import send_to_device
 
         accelerator, arguments = self.accelerator, self.arguments
         for i in range(arguments.gradient_accumulation_steps):
             own = self.progress.step * arguments.gradient_accumulation_steps + i
             number = own * accelerator.num_processes + accelerator.process_index
             batch = send_to_device(next(batches), accelerator.device)
-            set_seed(batch_seed(arguments.seed, "noise", number))
+            seed_all(batch_seed(arguments.seed, "noise", number))
             with accelerator.accumulate(self.prepared):
                 output = self.prepared(**batch)
                 accelerator.backward(output.loss)
@@ -282,27 +274,35 @@ class _Loop:
         now = time.perf_counter()
         self.progress.seconds, self.clock = self.progress.seconds + now - self.clock, now
 
-    def _measure(self) -> None:
+    def _measure(self, samples: bool = True) -> None:
         """Validation loss and samples, with the weights that would be kept."""
         step, progress, main = self.progress.step, self.progress, self.accelerator.is_main_process
         self.module.eval()
         if self.validation is not None:
             loss = self._validate()
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"the validation loss of {self.name} is {loss} at step {step}.")
             best = all(loss < other for _, other in progress.validation)
             progress.validation.append((step, loss))
             self.accelerator.log({f"{self.name}/validation_loss": loss}, step=step)
             if self.folder is not None and best and main:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                save_tensors(self.folder / BEST, _weights(self.module))
-        if self.evaluate is not None and main:
-            shown = self.evaluate(step)
+                save_tensors(self.folder / BEST, weights_of(self.module))
+        if samples:
+            self._sample()
+        self.accelerator.wait_for_everyone()
+
+    def _sample(self) -> None:
+        """Lets the main process make and show samples, while the others wait."""
+        if self.evaluate is not None and self.accelerator.is_main_process:
+            shown = self.evaluate(self.progress.step)
             if shown is not None:
-                log_file(self.trackers, f"{self.name}/samples", shown, step)
+                log_file(self.trackers, f"{self.name}/samples", shown, self.progress.step)
         self.accelerator.wait_for_everyone()
 
     @torch.no_grad()
     def _validate(self) -> float:
-        from accelerate.utils import send_to_device, set_seed
+        from accelerate.utils import send_to_device
 
         size, length, accelerator = self.arguments.batch_size, len(self.validation), self.accelerator
         starts = list(range(0, length, size))
@@ -310,7 +310,7 @@ class _Loop:
         own = order[accelerator.process_index :: accelerator.num_processes]
         total = torch.zeros((), device=accelerator.device)
         for (number, rows), batch in zip(own, self.validation.loader(own), strict=True):
-            set_seed(batch_seed(self.arguments.seed, "validation", number))
+            seed_all(batch_seed(self.arguments.seed, "validation", number))
             with accelerator.autocast():
                 total += len(rows) * self.module(**send_to_device(batch, accelerator.device)).loss.float()
         return accelerator.reduce(total, "sum").item() / length
@@ -332,6 +332,9 @@ class _Loop:
             "arguments": dataclasses.asdict(self.arguments),
             # processes may change if they make up for it with accumulation
             "batches_per_step": self.arguments.gradient_accumulation_steps * self.accelerator.num_processes,
+            # a stream is dealt out to processes as it comes
+            "processes": self.accelerator.num_processes if isinstance(self.data, StreamedBatches) else None,
+            "precision": self.accelerator.mixed_precision,
             "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
             "average_step": None if self.average is None else self.average.optimization_step,
         }
@@ -342,15 +345,15 @@ class _Loop:
         if found is None:
             return
         state, facts = found
-        now = self._facts()
-        _check_same(
-            self.folder, *({**each["arguments"], "batches_per_step": each["batches_per_step"]} for each in (facts, now))
-        )
+        kept = ("batches_per_step", "processes", "precision")
+        before, now = ({**each["arguments"], **{name: each[name] for name in kept}} for each in (facts, self._facts()))
+        check_same(self.folder, before, now)
         restore_state(state, self.prepared, [each.optimizer for each in self.optimizers], self.average)
         self.progress = _Progress(**facts["progress"])
         for schedule in self.schedules:
             schedule.last_epoch = self.progress.step - 1
-            with warnings.catch_warnings(action="ignore"):  # that a schedule moves before its optimizer
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that a schedule moves before its optimizer
                 schedule.step()
         if self.average is not None:
             self.average.optimization_step = facts["average_step"]
@@ -360,9 +363,7 @@ class _Loop:
     def clear(self) -> None:
         """Removes what another run left."""
         if self.accelerator.is_main_process and self.folder.is_dir():
-            remove_checkpoints(self.folder)
-            for name in (RESULT, FINAL, BEST):
-                (self.folder / name).unlink(missing_ok=True)
+            clear(self.folder)
         self.accelerator.wait_for_everyone()
 
     def _copy_sharded(self) -> None:
@@ -373,11 +374,12 @@ class _Loop:
         whole = get_model_state_dict(self.prepared, options=StateDictOptions(full_state_dict=True))
         self.module.load_state_dict(whole)
 
-    def _restore_module(self) -> None:
-        """Leaves the module as it came, with the weights that are kept."""
+    def _restore_module(self, together: bool = True) -> None:
+        """Leaves the module as it came, with the weights that are kept; not `together` where one process failed."""
         if self.average is not None:
             self.average.copy_to(self.parameters)
-        self._copy_sharded()
+        if together:
+            self._copy_sharded()
         if self.arguments.compile:
             self.prepared._compiled_call_impl = None
         self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False, keep_torch_compile=False)
@@ -387,14 +389,13 @@ class _Loop:
         self.module.eval()
 
     def _finish(self) -> StageResult:
-        self._measure()
-        progress, main = self.progress, self.accelerator.is_main_process
-        for tracker in self.trackers:
-            tracker.finish()
+        if self.validation is not None:
+            self._measure(samples=False)
         if self.arguments.keep == "best":
             from safetensors.torch import load_file
 
             self.module.load_state_dict(load_file(str(self.folder / BEST)))
+        progress, main = self.progress, self.accelerator.is_main_process
         result = StageResult(
             name=self.name,
             losses=[tuple(pair) for pair in progress.losses],
@@ -406,53 +407,7 @@ class _Loop:
             processes=self.accelerator.num_processes,
         )
         if self.folder is not None and main:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_tensors(self.folder / FINAL, _weights(self.module))
-            save_json(self.folder / RESULT, dataclasses.asdict(result))
-            remove_checkpoints(self.folder)
-        self.accelerator.wait_for_everyone()
+            save_finished(self.folder, self.module, result)
+        self._sample()  # after the stage is safe
+        self._finish_trackers()
         return result
-
-
-def _make_accelerator(arguments: StageArguments, report_to: Sequence[str], folder: Path | None):
-    import os
-
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedDataParallelKwargs, DistributedType, GradientAccumulationPlugin, set_seed
-
-    set_seed(arguments.seed)
-    # else every stage of a process has the precision of the first
-    AcceleratorState._reset_state(reset_partial_state=processes().distributed_type == DistributedType.FSDP)
-    accelerator = Accelerator(
-        mixed_precision=arguments.mixed_precision,
-        # without `sync_with_dataloader`, the last step of a pass would add up fewer batches than the others
-        gradient_accumulation_plugin=GradientAccumulationPlugin(
-            num_steps=arguments.gradient_accumulation_steps, sync_with_dataloader=False
-        ),
-        step_scheduler_with_optimizer=False,
-        # a null condition is not part of every batch
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        log_with=list(report_to) or None,
-        project_dir=None if folder is None else str(folder / "logs"),
-    )
-    wants_sharding = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    if wants_sharding and accelerator.distributed_type != DistributedType.FSDP:
-        warnings.warn(
-            f"FSDP was asked for, but accelerate shards on several GPUs only, not on {accelerator.device}: "
-            "every process holds the whole module.",
-            stacklevel=2,
-        )
-    return accelerator
-
-
-def _sharding_copy(module: nn.Module) -> nn.Module:
-    copied = copy.deepcopy(module)
-    there = {type(each).__name__ for each in copied.modules()}
-    # accelerate stops at a name that its list has and the module has not
-    copied._no_split_modules = [name for name in getattr(module, "_no_split_modules", None) or () if name in there]
-    return copied
-
-
-def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}

@@ -37,6 +37,7 @@ class ExtractorWithLosses(nn.Module):
         if not isinstance(extractor, PreTrainedExtractor):
             raise TypeError(f"`extractor` must be a PreTrainedExtractor, got {type(extractor).__name__}.")
         self.extractor = extractor
+        self._no_split_modules = extractor._no_split_modules  # which sharding looks for
         self.losses = nn.ModuleList(losses)
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:

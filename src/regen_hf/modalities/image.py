@@ -56,7 +56,7 @@ class ImageModality(Modality):
         """Leaves images undecoded until they are needed, so that one that is broken can be named."""
         from datasets import Image
 
-        if isinstance(dataset.features[column], Image):
+        if dataset.features is not None and isinstance(dataset.features[column], Image):
             return dataset.cast_column(column, Image(decode=False))
         return dataset
 
