@@ -17,7 +17,7 @@ FLOORS = [
     {"diffusers_module", "modalities", "training", "run_folder", "shards"},
     {"extractors", "generators", "losses", "configuration_regeneration", "processing_regeneration", "fingerprints"},
     {"modeling_regeneration", "extraction"},
-    {"pipeline_regeneration", "predictions", "joint", "lora", "summary", "model_card"},
+    {"pipeline_regeneration", "predictions", "joint", "lora", "summary", "model_card", "stage_checks"},
     {"stages"},
     {"cli_arguments"},
     {"cli"},

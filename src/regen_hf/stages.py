@@ -1,7 +1,6 @@
 """A whole regenerator trained from data: learn Y′, extract it, learn the prior, learn the decoder, tune all."""
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,19 +15,20 @@ from .checkpoints import load_finished, save_json
 from .data_checks import check_columns, is_stream, readable_examples
 from .extraction import extract
 from .files import atomic_folder
-from .fingerprints import cache_name, config_text, data_fingerprint, fingerprint
+from .fingerprints import cache_name, fingerprint
 from .interruption import TrainingInterrupted
 from .joint import JointModel
 from .losses import ExtractorWithLosses
 from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
-from .outputs import Representation, RepresentationSpec
+from .outputs import Representation
 from .pipeline_regeneration import RegenerationPipeline
 from .predictions import MixedBatches, predict
 from .processes import processes
 from .processing_regeneration import RegenerationProcessor
 from .representations import RepresentationCache
 from .run_folder import RunFolder
+from .stage_checks import check_stages, check_target_shape, identity, needed_bytes
 from .summary import summarize
 from .trackers import check_trackers
 from .training import train
@@ -87,12 +87,12 @@ def train_regenerator(
     """
     asked = {"extractor": extractor, "prior": prior, "decoder": decoder, "joint": joint}
     asked = {name: arguments for name, arguments in asked.items() if arguments is not None}
-    _check_stages(model, asked, dataset, unpaired, extractor_losses, validation, representations)
+    check_stages(model, asked, dataset, unpaired, extractor_losses, validation, representations)
     check_trackers(report_to)
     if samples:
         processor(source=list(samples))
     folder = RunFolder(output_folder, resume)
-    with folder.claimed(0 if resume else _needed_bytes(model, dataset, unpaired)):
+    with folder.claimed(0 if resume else needed_bytes(model, dataset, unpaired)):
         columns = {source_column: processor.source, target_column: processor.target}
         reads = {source_column: processor.source.as_source, target_column: processor.target.as_target}
         parts = {"dataset": dataset, "validation": validation, "unpaired": unpaired}
@@ -103,12 +103,12 @@ def train_regenerator(
                 for column in own:
                     part = columns[column].prepare_column(part, column)
                 parts[name] = readable_examples(part, {column: reads[column] for column in own}, on_bad_example)
-        _check_target_shape(model, processor, next(iter(parts["dataset"]))[target_column])
+        check_target_shape(model, processor, next(iter(parts["dataset"]))[target_column])
         if representations is not None and "extractor" not in asked:
             parts_of = fingerprint(model.extractor, processor.target, parts["dataset"], target_column)
             representations.check(parts_of)
-        identity = _identity(model, processor, asked, columns, parts, extractor_losses)
-        folder.begin(identity, nn.ModuleDict({"model": model, "losses": nn.ModuleList(extractor_losses)}))
+        same = identity(model, processor, asked, columns, parts, extractor_losses)
+        folder.begin(same, nn.ModuleDict({"model": model, "losses": nn.ModuleList(extractor_losses)}))
         model.to(processes().device)  # as a whole: `train` moves the part that it trains only
         data = _Data(**parts, source_column=source_column, target_column=target_column)
         run = _Run(model, processor, folder, data, samples, report_to, representations, extractor_losses)
@@ -123,70 +123,6 @@ def train_regenerator(
             ) from interrupt
         run.save(finished=True)
     return run.results
-
-
-def _check_stages(model: RegenerationModel, asked, dataset, unpaired, losses, validation, representations) -> None:
-    if not asked:
-        raise ValueError("there is nothing to train: give arguments for at least one stage.")
-    if "extractor" in asked and not model.extractor.is_trainable:
-        raise ValueError(f"`extractor` asks to train {type(model.extractor).__name__}, which is a rule.")
-    if "decoder" in asked and model.decoder_model is None:
-        raise ValueError("`decoder` asks to train a decoder, but the model has none.")
-    if losses and "extractor" not in asked:
-        raise ValueError("`extractor_losses` are for the stage `extractor`, which is not asked for.")
-    if unpaired is not None and not asked.keys() & {"extractor", "decoder"}:
-        raise ValueError(f"`unpaired` is for the stages extractor and decoder; those asked for are {list(asked)}.")
-    if validation is not None and is_stream(validation):
-        raise ValueError("`validation` must be a datasets.Dataset: a stream has no end to measure up to.")
-    if representations is not None and ("extractor" in asked or not asked.keys() & {"prior", "decoder"}):
-        raise ValueError(f"`representations` are for prior and decoder alone; the stages asked for are {list(asked)}.")
-    varies = None in model.config.extractor_config.representation_spec.shape
-    places = {"extractor": model.extractor, "prior": model.prior, "decoder": model.decoder_model, "joint": model}
-    for name, arguments in asked.items():
-        part = places[name]
-        if not any(p.requires_grad for p in part.parameters()):
-            raise ValueError(f"`{name}` asks to train {type(part).__name__}, which has no parameter to train.")
-        if arguments.gradient_checkpointing and not part.supports_gradient_checkpointing:
-            raise ValueError(f"`gradient_checkpointing` is not possible with {type(part).__name__}, of stage {name}.")
-        if arguments.group_by_length and (name in ("extractor", "joint") or not varies):
-            raise ValueError(f"`group_by_length` needs Y′ that varies in length, which stage {name} does not have.")
-        if arguments.num_workers and name in ("extractor", "joint") and is_stream(dataset):
-            raise ValueError(f"`num_workers` must be 0 for stage {name}, which reads a stream.")
-        if arguments.predicted and name != "decoder":
-            raise ValueError(f"`predicted` is for the stage decoder, but {name} has {arguments.predicted}.")
-        if arguments.keep == "best" and validation is None:
-            raise ValueError(f"`keep` is 'best' for the stage {name}, which needs `validation` data.")
-
-
-def _needed_bytes(model: RegenerationModel, *datasets) -> int:
-    """What a run writes: the model and its successor, checkpoints with optimizer states, and representations."""
-    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    examples = sum(len(dataset) for dataset in datasets if dataset is not None and not is_stream(dataset))
-    size = math.prod(length or 1 for length in model.config.extractor_config.representation_spec.shape)
-    return 12 * weights + 4 * examples * size
-
-
-def _check_target_shape(model: RegenerationModel, processor: RegenerationProcessor, example: Any) -> None:
-    shape = tuple(processor.target.as_target([example])["target"].shape[1:])
-    spec = model.config.target_spec
-    if not spec.fits(RepresentationSpec(shape, spec.num_codes)):
-        raise ValueError(
-            f"the processor gives targets of shape {shape}, but {type(model.extractor).__name__} reads {spec}."
-        )
-
-
-def _identity(model, processor, asked, columns, parts, losses) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was begun; stages compare their arguments."""
-    return {
-        "stages": list(asked),
-        "columns": list(columns),
-        "model": config_text(model.config),
-        "trained parameters": [name for name, p in model.named_parameters() if p.requires_grad],
-        "adapters": {name: str(config) for name, config in getattr(model, "peft_config", {}).items()},
-        "processor": repr((processor.source.to_dict(), processor.target.to_dict())),
-        "extractor_losses": [f"{loss} {getattr(loss, 'weight', '')}" for loss in losses],
-        **{name: None if part is None else data_fingerprint(part) for name, part in parts.items()},
-    }
 
 
 @dataclasses.dataclass
