@@ -168,7 +168,9 @@ def seed_all(seed: int) -> None:
     """Seeds everything that reading and noise may draw from; torch's seed is that of all devices."""
     random.seed(seed)
     numpy.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if torch.accelerator.is_available():  # without one, `torch.manual_seed` spends a millisecond on it all the same
+        torch.manual_seed(seed)
 
 
 def _outlive_signals(worker: int) -> None:
