@@ -72,7 +72,10 @@ def test_importing_is_light():
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["README.md", "examples/image_generation/README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "examples/image_generation/README.md", "CONTRIBUTING.md", "docs/training.md", "benchmarks/README.md"],
+)
 def test_code_in_the_documents_names_what_there_is(name):
     text = (SOURCE.parents[1] / name).read_text(encoding="utf-8")
     for code in re.findall(r"```python\n(.*?)```", text, flags=re.S):
