@@ -29,6 +29,8 @@ def frozen():
     ({"extractor": arguments(num_workers=2), "dataset": DATA.to_iterable_dataset()}, "`num_workers` must be 0"),
     ({"extractor": arguments(), "prior": arguments(), "representations": object()},
      r"`representations` are for prior and decoder alone; the stages asked for are \['extractor', 'prior'\]"),
+    ({"prior": arguments(), "representations": object(), "dataset": DATA.to_iterable_dataset()},
+     "`representations` belong to the rows of a dataset, and cannot be had with a stream"),
     ({"joint": arguments(), "representations": object()}, "`representations` are for prior and decoder alone"),
     ({"prior": arguments(predicted=0.5)}, "`predicted` is for the stage decoder"),
     ({"prior": arguments(keep="best", eval_every=1)}, "`keep` is 'best' for the stage prior, which needs `validation`"),

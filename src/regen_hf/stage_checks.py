@@ -26,6 +26,8 @@ def check_stages(model: RegenerationModel, asked, dataset, unpaired, losses, val
         raise ValueError("`validation` must be a datasets.Dataset: a stream has no end to measure up to.")
     if representations is not None and ("extractor" in asked or not asked.keys() & {"prior", "decoder"}):
         raise ValueError(f"`representations` are for prior and decoder alone; the stages asked for are {list(asked)}.")
+    if representations is not None and is_stream(dataset):
+        raise ValueError("`representations` belong to the rows of a dataset, and cannot be had with a stream.")
     varies = None in model.config.extractor_config.representation_spec.shape
     places = {"extractor": model.extractor, "prior": model.prior, "decoder": model.decoder_model, "joint": model}
     for name, arguments in asked.items():
