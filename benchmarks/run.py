@@ -51,7 +51,7 @@ CPU_ROWS: dict[str, tuple[Callable[[], float], str, str | None, str]] = {
     ),
     "extraction_demo": (
         partial(ratios.in_scratch, ratios.extraction_demo), "of the bare encoder's speed", "≥ 0.90",
-        "the same with the demo's small autoencoder at 32 px, which encodes a picture in a third of a millisecond",
+        "the same with the demo's small autoencoder at 32 px",
     ),
     "generation": (
         partial(ratios.in_scratch, ratios.generation), "of a bare loop's time", "≤ 1.05",

@@ -54,6 +54,18 @@ def test_goes_on_as_if_never_stopped(tmp_path):
     assert all(torch.equal(*pair) for pair in zip(going[2].shadow_params, stopped[2].shadow_params, strict=True))
 
 
+def test_a_part_that_is_called_module_keeps_its_state():
+    module, (optimizer,), average = parts(0, "adamw")
+    holder = nn.Module()
+    holder.module = module
+    module(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    count = len(optimizer.state)
+    assert count == len(list(module.parameters()))
+    restore_state(gather_state(holder, [optimizer], average), holder, [optimizer], average)
+    assert len(optimizer.state) == count
+
+
 def test_the_latest_whole_checkpoint_counts(tmp_path):
     assert load_checkpoint(tmp_path) is None
     for number in (5, 12):

@@ -68,7 +68,7 @@ def restore_state(
         }
         set_optimizer_state_dict(module, optimizer, found, options=whole)
         for name, parameter in module.named_parameters():
-            if name.removeprefix("module.") not in found["state"]:  # DDP adds that
+            if not {name, name.removeprefix("module.")} & found["state"].keys():  # DDP adds that
                 optimizer.state.pop(parameter, None)
     if average is not None:
         for i, tensor in enumerate(average.shadow_params):
