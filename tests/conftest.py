@@ -31,3 +31,12 @@ def small_shards(monkeypatch):
 
     monkeypatch.setattr(shards, "SHARD_ROWS", 6)
     monkeypatch.setattr(shards, "CHUNK_BYTES", 40)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Two would wait for each other on tensors as small as these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -43,13 +43,7 @@ def save(model, folder, size=16):
     RegenerationProcessor(tiny.text(), ImageModality(size)).save_pretrained(folder)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Two would wait for each other on tensors as small as these."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
