@@ -2,9 +2,11 @@ import pytest
 import tiny
 import torch
 from diffusers import AutoencoderKLCogVideoX, PriorTransformer, WanTransformer3DModel
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from tiny_autoencoders import rae, vidtok
+from transformers import AutoModel, BertModel, PreTrainedConfig, PreTrainedModel
 
 from regen_hf import DiffusersModule, DiffusersModuleConfig
+from regen_hf.pretrained import HubReference, load_pretrained
 
 
 def prior_transformer():
@@ -32,6 +34,7 @@ MODULES = {
     "vq": tiny.vq,
     "prior": prior_transformer,
     "wan": wan,
+    "rae": rae,
 }
 
 
@@ -82,8 +85,53 @@ def test_loads_any_diffusers_folder(tmp_path):
 
 def test_pickled_weights_are_not_read(tmp_path):
     tiny.vq().save_pretrained(tmp_path, safe_serialization=False)
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(ValueError, match="weights as a pickle only .*ask for safetensors"):
         DiffusersModule.from_diffusers(str(tmp_path))
+
+
+def test_loads_what_diffusers_saved_as_transformers_would(tmp_path):
+    module = wan()  # it has buffers that no file holds
+    module.save_pretrained(tmp_path / "transformer")
+    loaded = DiffusersModule.from_pretrained(tmp_path, subfolder="transformer")
+    for name, tensor in tensors(module).items():
+        assert torch.equal(tensors(loaded.net)[name], tensor), name
+
+
+def test_hosts_whatever_is_given(tmp_path, monkeypatch):
+    module = tiny.kl()
+    module.save_pretrained(tmp_path)
+    monkeypatch.setattr(HubReference, "pinned", lambda self: self)
+    live, by_name = DiffusersModule.host(module), DiffusersModule.host(str(tmp_path))
+    assert live.net is module and DiffusersModule.host(live) is live
+    assert by_name.config.class_name == "AutoencoderKL"
+    referred = DiffusersModule.host(HubReference(str(tmp_path)))
+    assert referred.config.reference["name"] == str(tmp_path)
+    for shell, frozen in ((live, False), (by_name, False), (referred, True)):
+        assert bool(getattr(shell.config, "frozen", False)) is frozen
+        assert any(parameter.requires_grad for parameter in shell.parameters()) is not frozen
+    assert DiffusersModule.host(tiny.kl().requires_grad_(False)).config.frozen
+    for wrong in (BertModel(tiny.bert()), torch.nn.Linear(2, 2)):
+        with pytest.raises(TypeError, match=f"got {type(wrong).__name__}"):
+            DiffusersModule.host(wrong)
+
+
+def test_a_reference_is_loaded_as_checkpoints_do(tmp_path, monkeypatch):
+    module = wan()
+    module.save_pretrained(tmp_path)
+    monkeypatch.setattr(HubReference, "pinned", lambda self: self)
+    reference = HubReference(str(tmp_path))
+    shell = DiffusersModule.host(reference)
+    there = load_pretrained(reference.name, DiffusersModule.from_pretrained, **reference.place, config=shell.config)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(there.net.state_dict()[name], tensor), name
+
+
+def test_builds_one_that_reads_values_while_it_is_built(tmp_path):
+    module = vidtok("fsq")
+    DiffusersModule.wrap(module).save_pretrained(tmp_path)
+    found = tensors(AutoModel.from_pretrained(tmp_path).net)
+    for name, tensor in tensors(module).items():
+        assert torch.equal(found[name], tensor), name
 
 
 def test_activation_checkpointing_saves_no_gradient(monkeypatch):

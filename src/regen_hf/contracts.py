@@ -2,12 +2,18 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Sequence
 
 import torch
+from safetensors.torch import save_file
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from .outputs import LossOutput, Representation, RepresentationSpec
+from .pretrained import HubReference, load_pretrained, marked_modules
 
 
 class _LocalClass:
@@ -35,7 +41,8 @@ def check_settings(config_class: type[PreTrainedConfig], settings: dict) -> None
 class _Part:
     """What extractors and generators do otherwise than transformers' models.
 
-    Weights that are missing from a checkpoint, or of another shape, are an error and not a warning.
+    Weights that are missing from a checkpoint, or of another shape, are an error and not a warning. Models within that
+    are frozen stay frozen, and those that are referred to are loaded from where they are.
     """
 
     @classmethod
@@ -48,7 +55,44 @@ class _Part:
         for problem, names in wrong.items():
             shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
             raise ValueError(f"{pretrained_model_name_or_path} has {problem.replace('_keys', '')} weights: {shown}.")
+        model._load_references()
         return (model, info) if wants_info else model
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
+        """As transformers' own; where all weights are referred to, the file of weights is there and empty."""
+        push_to_hub = kwargs.pop("push_to_hub", False)
+        repo_id = kwargs.pop("repo_id", os.path.basename(os.path.normpath(save_directory)))
+        super().save_pretrained(save_directory, **kwargs)
+        if not any(name.endswith(".safetensors") for name in os.listdir(save_directory)):
+            save_file({}, os.path.join(save_directory, SAFE_WEIGHTS_NAME), metadata={"format": "pt"})
+        if push_to_hub:
+            self.push_to_hub(repo_id, token=kwargs.get("token"))
+
+    def post_init(self) -> None:
+        super().post_init()
+        self._keep_frozen()
+        for name, module in marked_modules(self, "reference"):
+            self._keys_to_ignore_on_save |= {f"{name}.{key}" for key in module.state_dict()}
+            self._keys_to_ignore_on_load_missing.add(rf"^{re.escape(name)}\.")
+
+    def _load_references(self) -> None:
+        for _, module in marked_modules(self, "reference"):
+            reference = HubReference(**module.config.reference)
+            same = {"config": module.config} if isinstance(module.config, type(module).config_class) else {}
+            there = load_pretrained(reference.name, type(module).from_pretrained, **reference.place, **same)
+            module.load_state_dict(there.state_dict())
+        self._keep_frozen()
+
+    def _keep_frozen(self) -> None:
+        for _, module in marked_modules(self, "frozen"):
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        """A frozen model stays as it is in use, without dropout."""
+        super().train(mode)
+        for _, module in marked_modules(self, "frozen"):
+            module.eval()
+        return self
 
     def get_input_embeddings(self) -> None:
         """None: a part does not read tokens through one table, which is what sharding by accelerate asks."""
@@ -75,6 +119,11 @@ class ExtractorConfig(_LocalClass, PreTrainedConfig):
         """Whether `decode` leads from Y′ back to Y, so that no decoder is needed."""
         return False
 
+    @property
+    def normalization(self) -> tuple[list[float], list[float]] | None:
+        """Mean and standard deviation of each channel of Y′, where they are known before any data is seen."""
+        return None
+
 
 class PreTrainedExtractor(_LocalClass, _Part, PreTrainedModel):
     """Makes the abstraction Y′ of a target Y.
@@ -88,6 +137,11 @@ class PreTrainedExtractor(_LocalClass, _Part, PreTrainedModel):
     input_modalities = ("image", "text", "audio", "video")
     base_model_prefix = ""
     _supports_sdpa = True
+
+    @classmethod
+    def hosts(cls, described: dict) -> bool:
+        """Whether `from_components` makes an extractor of a model of another library with this config.json."""
+        return False
 
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
         """Y `(batch, *config.target_spec.shape)` to Y′ `(batch, *config.representation_spec.shape)`."""
@@ -104,7 +158,7 @@ class PreTrainedExtractor(_LocalClass, _Part, PreTrainedModel):
     @property
     def is_trainable(self) -> bool:
         """Whether there is anything to learn."""
-        return True
+        return any(parameter.requires_grad for parameter in self.parameters())
 
 
 class RuleExtractor(PreTrainedExtractor):
@@ -171,12 +225,38 @@ class PreTrainedGenerator(_LocalClass, _Part, PreTrainedModel):
     base_model_prefix = ""
     _supports_sdpa = True
 
-    def fit_statistics(self, targets: Iterable[torch.Tensor], sources: Iterable[torch.Tensor] | None = None) -> None:
+    @classmethod
+    def hosts(cls, described: dict, target: RepresentationSpec) -> bool:
+        """Whether `for_spec` makes a generator of such targets of a model of another library with this config.json."""
+        return False
+
+    @property
+    def without_gradient(self) -> list[nn.Module]:
+        """What `forward` uses without training it."""
+        return []
+
+    @classmethod
+    def for_spec(cls, part, target: RepresentationSpec, source: RepresentationSpec | None, **settings):
+        """A generator of targets as `target` describes them, from a representation where there is `source`."""
+        raise NotImplementedError
+
+    def fit_statistics(
+        self,
+        targets: Iterable[torch.Tensor | Representation],
+        sources: Iterable[torch.Tensor | Representation] | None = None,
+    ) -> None:
         """Measures once, on training data, what the generator needs to know about it; by default nothing.
 
         Args:
             targets: batches of targets; they may be iterated more than once.
             sources: batches of the source representations that belong to them, where the source is one.
+        """
+
+    def assign_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Takes what is known of the targets before any data is seen; by default nothing is needed.
+
+        Args:
+            mean, std: of each channel, or one number for all.
         """
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source) -> LossOutput:

@@ -1,9 +1,13 @@
 """Any diffusers model as a transformers model, so that it loads, saves and nests like one."""
 
+import os
+from typing import Any
+
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from .contracts import _LocalClass
+from .pretrained import HubReference, hosted, load_pretrained
 
 
 def diffusers_class(name: str, base: str) -> type:
@@ -67,6 +71,9 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
         super().__init__(config)
         self.net = self._build() if net is None else net
         self._built_on_meta = any(tensor.is_meta for tensor in self.net.parameters())
+        for inner in self.net.modules():
+            if isinstance(inner, PreTrainedModel):
+                hosted(inner, None, None)  # AutoencoderRAE freezes its encoder, which loading would undo
         self.post_init()
 
     @classmethod
@@ -75,23 +82,54 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
         return cls(DiffusersModuleConfig.of(module), net=module)
 
     @classmethod
-    def from_diffusers(cls, name_or_path: str, **kwargs) -> "DiffusersModule":
-        """Loads a diffusers model by Hub name or folder, whatever class its `config.json` names.
+    def host(cls, part: Any) -> "DiffusersModule":
+        """A shell of what people give: the name or folder of a diffusers model, a [`HubReference`], a live model,
+        or a shell. A live model without anything to train stays so when it is saved and loaded again.
+        """
+        from diffusers import ModelMixin
+
+        shell = hosted(cls.wrap(part) if isinstance(part, ModelMixin) else part, cls._load_diffusers, cls)
+        if not isinstance(shell, cls):
+            raise TypeError(f"a name, a HubReference or a diffusers model was expected, got {type(part).__name__}.")
+        return shell
+
+    @classmethod
+    def from_diffusers(cls, name_or_path: str | HubReference, **kwargs) -> "DiffusersModule":
+        """Loads a diffusers model by Hub name, folder or reference, whatever class its `config.json` names.
 
         Only safetensors are read. `kwargs` go to the class's `from_pretrained` (`subfolder`, `revision`, ...).
         """
+        return load_pretrained(name_or_path, cls._load_diffusers, **kwargs)
+
+    @classmethod
+    def _load_diffusers(cls, name: str | os.PathLike, **kwargs) -> "DiffusersModule":
         from diffusers import AutoModel, ModelMixin
 
-        module = AutoModel.from_pretrained(name_or_path, use_safetensors=True, **kwargs)
+        module = AutoModel.from_pretrained(os.fspath(name), **kwargs)
         if not isinstance(module, ModelMixin):
-            raise ValueError(f"`{name_or_path}` is no diffusers model, but a {type(module).__name__}.")
+            raise ValueError(f"`{name}` is no diffusers model, but a {type(module).__name__}.")
         return cls.wrap(module)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, config=None, **kwargs):
+        """As transformers' own, and also from what diffusers itself has saved."""
+        described, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if "_class_name" in described:
+            return cls._load_diffusers(pretrained_model_name_or_path, **kwargs)
+        return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
 
     def forward(self, *args, **kwargs):
         return self.net(*args, **kwargs)
 
     def _build(self) -> torch.nn.Module:
-        return diffusers_class(self.config.class_name, "ModelMixin").from_config(self.config.module_config or {})
+        build = diffusers_class(self.config.class_name, "ModelMixin").from_config
+        try:
+            return build(self.config.module_config or {})
+        except RuntimeError:
+            if not torch.empty(0).is_meta:
+                raise
+        with torch.device("cpu"):  # one that reads values while it is built, as AutoencoderVidTok does
+            return build(self.config.module_config or {}).to("meta")
 
     def _initialize_weights(self, module: torch.nn.Module, is_custom_code: bool = False) -> None:
         """diffusers initialised the weights when it built them; only what loading left empty is filled in."""

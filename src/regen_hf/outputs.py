@@ -1,5 +1,6 @@
 """What passes between the parts: representations, losses, and the description of what fits where."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ class Representation(ModelOutput):
     Args:
         values: `(batch, *shape)`; float for continuous values (channels first, as in `(batch, channels, height,
             width)`), `torch.long` for discrete codes.
-        mask: `(batch, *shape without channels)`, bool, true where `values` are real and false where they are padding.
-            `None` means that nothing is padding.
+        mask: `(batch, *shape without channels or codebooks)`, bool, true where `values` are real and false where they
+            are padding. `None` means that nothing is padding.
     """
 
     values: torch.Tensor | None = None
@@ -39,9 +40,15 @@ def concatenate(parts: Sequence[Representation]) -> Representation:
 
 @dataclass
 class RegenerationOutput(Representation):
-    """The targets of [`RegenerationModel.generate`], and the representation they were decoded from if asked for."""
+    """The targets of [`RegenerationModel.generate`], and what they were decoded from if asked for.
+
+    Args:
+        representation: Y′.
+        representations: Y′ and, in a chain, what each further link decoded it to on the way to Y.
+    """
 
     representation: Representation | None = None
+    representations: tuple[Representation, ...] | None = None
 
 
 @dataclass
@@ -65,21 +72,33 @@ class RepresentationSpec:
     """What one part gives and another takes, without the batch dimension.
 
     Args:
-        shape: size of each dimension, `None` where it varies.
+        shape: size of each dimension, `None` where it varies. Channels come first; so do codebooks.
         num_codes: the number of different codes, or `None` for continuous values.
+        num_codebooks: how many codes stand for the same place, each from a codebook of its own with `num_codes` codes;
+            more than one are the first dimension of `shape`.
+        rate: how many values of the last dimension make a second, for what lasts; `None` for anything else.
     """
 
     shape: tuple[int | None, ...]
     num_codes: int | None = None
+    num_codebooks: int = 1
+    rate: float | None = None
+
+    def __post_init__(self):
+        if self.num_codebooks > 1 and self.shape[0] != self.num_codebooks:
+            raise ValueError(f"the first of `shape` must be num_codebooks {self.num_codebooks}, got {self.shape}.")
 
     def __str__(self) -> str:
         kind = "continuous values" if self.num_codes is None else f"codes out of {self.num_codes}"
-        return f"{kind} of shape {self.shape}"
+        books = f" in {self.num_codebooks} codebooks" if self.num_codebooks > 1 else ""
+        rate = "" if self.rate is None else f" at {self.rate:g} a second"
+        return f"{kind}{books} of shape {self.shape}{rate}"
 
     def fits(self, other: "RepresentationSpec") -> bool:
-        """Whether both describe the same values; a size of `None` fits every size."""
+        """Whether both describe the same values; a size or a rate of `None` fits every other."""
         return (
-            self.num_codes == other.num_codes
+            (self.num_codes, self.num_codebooks) == (other.num_codes, other.num_codebooks)
             and len(self.shape) == len(other.shape)
             and all(a is None or b is None or a == b for a, b in zip(self.shape, other.shape, strict=True))
+            and (self.rate is None or other.rate is None or math.isclose(self.rate, other.rate, rel_tol=1e-6))
         )

@@ -1,0 +1,106 @@
+"""Which class makes a part of a model of another library: the one that says it hosts such a model."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from transformers import AutoModel, PreTrainedConfig
+
+from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator
+from .outputs import RepresentationSpec
+from .pretrained import HubReference, load_pretrained
+
+
+def load_extractor(part: Any, **settings) -> PreTrainedExtractor:
+    """An extractor as it is, or made of a saved one or of a model of another library.
+
+    What the model is, is read from the config that is found at its name.
+
+    Args:
+        part: an extractor, or a model of transformers or diffusers; live, or its Hub name, folder or [`HubReference`].
+        settings: what the `from_components` of the class that is found takes.
+
+    Raises:
+        ValueError: if no class makes an extractor of such a model.
+
+    Example:
+        >>> from diffusers import AutoencoderTiny
+        >>> tiny = AutoencoderTiny(encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
+        ...                        num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))
+        >>> load_extractor(tiny, target_shape=(3, 16, 16)).config.representation_spec.shape
+        (4, 8, 8)
+    """
+    if (own := _own(part, "extractor", PreTrainedExtractor)) is not None:
+        return own
+    described = read_config(part)
+    for extractor_class in _subclasses(PreTrainedExtractor):
+        if extractor_class.hosts(described):
+            return extractor_class.from_components(part, **settings)
+    raise ValueError(f"`extractor` must be a codec, an autoencoder or an encoder: {_shown(part, described)} is none.")
+
+
+def load_generator(
+    part: Any, name: str, target: RepresentationSpec, source: RepresentationSpec | None = None, **settings
+) -> PreTrainedGenerator:
+    """A generator as it is, or made of a saved one or of a model of another library.
+
+    Args:
+        part: a generator, or a model of transformers or diffusers; live, or its Hub name, folder or [`HubReference`].
+        name: what messages call it: `"prior"` or `"decoder"`.
+        target, source: what it is to make, and from what representation, if from one.
+        settings: what the `from_components` of the class that is found takes.
+
+    Raises:
+        ValueError: if no class makes such a generator of such a model.
+    """
+    if (own := _own(part, name, PreTrainedGenerator)) is not None:
+        return own
+    described = read_config(part)
+    for generator_class in _subclasses(PreTrainedGenerator):
+        if generator_class.hosts(described, target):
+            return generator_class.for_spec(part, target, source, **settings)
+    raise ValueError(f"`{name}` must make {target}: no generator does of {_shown(part, described)}.")
+
+
+def read_config(part: Any) -> dict[str, Any]:
+    """The config.json at a Hub name, folder or reference, or of a live model, as a dictionary."""
+    if isinstance(part, nn.Module):
+        config = part.config
+        return config.to_dict() if isinstance(config, PreTrainedConfig) else {**config, "_class_name": _class(part)}
+    place = part.place if isinstance(part, HubReference) else {}
+    described, _ = PreTrainedConfig.get_config_dict(part.name if place else part, **place)
+    if not described:
+        raise OSError(f"`{part}` has no config.json, so it is no model.")
+    return described
+
+
+def _own(part: Any, name: str, contract: type) -> Any:
+    """`part` if it is of `contract`, or was saved as one; `None` if it is of another library."""
+    if isinstance(part, str | os.PathLike | HubReference):
+        saved_by_us = read_config(part).get("model_type") in _own_types()
+        return _own(load_pretrained(part, AutoModel.from_pretrained), name, contract) if saved_by_us else None
+    if isinstance(part, contract):
+        return part
+    if isinstance(part, PreTrainedExtractor | PreTrainedGenerator) or not hasattr(part, "config"):
+        raise TypeError(f"`{name}` must be a {contract.__name__}, got {type(part).__name__}.")
+    return None
+
+
+def _own_types() -> set[str]:
+    return {config.model_type for base in (ExtractorConfig, GeneratorConfig) for config in _subclasses(base)}
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+def _class(module: nn.Module) -> str:
+    return type(module).__name__
+
+
+def _shown(part: Any, described: dict[str, Any]) -> str:
+    name = described.get("_class_name") or (described.get("architectures") or [described.get("model_type")])[0]
+    return f"a {name}" if isinstance(part, nn.Module) else f"`{part}` with a {name}"
