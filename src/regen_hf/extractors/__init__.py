@@ -1,14 +1,23 @@
 """One file a kind of Y′."""
 
 from .autoencoder import AutoencoderExtractor, AutoencoderExtractorConfig
+from .codec import CodecExtractor, CodecExtractorConfig
 from .downsample import DownsampleExtractor, DownsampleExtractorConfig
+from .encoder import EncoderExtractor, EncoderExtractorConfig
 from .identity import IdentityExtractor, IdentityExtractorConfig
+from .log_mel import LogMelExtractor, LogMelExtractorConfig
 
 __all__ = [
     "AutoencoderExtractor",
     "AutoencoderExtractorConfig",
+    "CodecExtractor",
+    "CodecExtractorConfig",
     "DownsampleExtractor",
     "DownsampleExtractorConfig",
+    "EncoderExtractor",
+    "EncoderExtractorConfig",
     "IdentityExtractor",
     "IdentityExtractorConfig",
+    "LogMelExtractor",
+    "LogMelExtractorConfig",
 ]

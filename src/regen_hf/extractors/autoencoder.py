@@ -1,24 +1,32 @@
 """Y′ learned from Y alone: the latents or codes of a diffusers autoencoder."""
 
+from typing import Any
+
 import torch
+from torch import nn
 from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from ..contracts import ExtractorConfig, PreTrainedExtractor, check_settings
-from ..diffusers_module import DiffusersModule, DiffusersModuleConfig
+from ..diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
+from ..lengths import by_length
 from ..outputs import LossOutput, Representation, RepresentationSpec
+from ..pretrained import HubReference
 
 KINDS = ("latents", "codes")
+CHANNELS = ("in_channels", "audio_channels", "num_channels", "input_channels")
+SIZES = ("sample_size", "image_size")
 
 
 class AutoencoderExtractorConfig(ExtractorConfig):
     """
     Args:
         autoencoder_config: the diffusers autoencoder.
-        target_shape: the shape of Y, for example `[3, 32, 32]`.
+        target_shape: the shape of Y, for example `[3, 32, 32]`; `[2, None]` for audio that lasts for any time.
         representation_shape: the shape of Y′, found out by [`AutoencoderExtractor.from_components`].
         kind: `"latents"`, or `"codes"` where the autoencoder quantises.
         num_codes: the size of the codebook, for codes.
+        hop_length: how many samples of audio one latent stands for, found out by `from_components`.
         l1_weight: weight of the absolute error beside the squared one.
         kl_weight: weight of the latents' divergence from a unit Gaussian. Latents without a variance of their own
             count as Gaussians of unit variance, which leaves half their square (Ghosh et al., 2020, eq. 4).
@@ -30,10 +38,11 @@ class AutoencoderExtractorConfig(ExtractorConfig):
     sub_configs_defaults = {"autoencoder_config": SubConfigSpec(config_class=DiffusersModuleConfig, optional=True)}
 
     autoencoder_config: dict | PreTrainedConfig | None = None
-    target_shape: list[int] | tuple[int, ...] = (3, 32, 32)
-    representation_shape: list[int] | tuple[int, ...] = (4, 4, 4)
+    target_shape: list[int | None] | tuple[int | None, ...] = (3, 32, 32)
+    representation_shape: list[int | None] | tuple[int | None, ...] = (4, 4, 4)
     kind: str = "latents"
     num_codes: int | None = None
+    hop_length: int | None = None
     l1_weight: float = 0.2
     kl_weight: float = 1e-4
     latent_noise: float = 0.0
@@ -44,22 +53,49 @@ class AutoencoderExtractorConfig(ExtractorConfig):
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {self.kind!r}.")
 
     @property
+    def _described(self) -> dict[str, Any]:
+        return (self.autoencoder_config and self.autoencoder_config.module_config) or {}
+
+    @property
+    def _sampling_rate(self) -> float | None:
+        if self.hop_length is None:
+            return None
+        return self._described.get("sampling_rate", self._described.get("sample_rate"))
+
+    @property
     def target_spec(self) -> RepresentationSpec:
-        return RepresentationSpec(tuple(self.target_shape))
+        return RepresentationSpec(tuple(self.target_shape), rate=self._sampling_rate)
 
     @property
     def representation_spec(self) -> RepresentationSpec:
-        return RepresentationSpec(tuple(self.representation_shape), self.num_codes)
+        rate = self._sampling_rate and self._sampling_rate / self.hop_length
+        return RepresentationSpec(tuple(self.representation_shape), self.num_codes, rate=rate)
 
     @property
     def can_decode(self) -> bool:
         return True
 
+    @property
+    def normalization(self) -> tuple[list[float], list[float]] | None:
+        """As diffusers' pipelines do it: `(latents - mean) / std * scaling_factor`, or with one `shift_factor`."""
+        described, channels = self._described, self.representation_shape[0]
+        mean, std = described.get("latents_mean"), described.get("latents_std")
+        scale, shift = described.get("scaling_factor") or 1.0, described.get("shift_factor") or 0.0
+        if self.kind == "codes" or (mean is None and (scale, shift) == (1.0, 0.0)):
+            return None
+        mean = [shift] * channels if mean is None else list(mean)
+        std = [1.0] * channels if std is None else list(std)
+        if len(mean) != channels or any(isinstance(value, list | tuple) for value in mean):
+            return None  # statistics of each place, which such an autoencoder applies itself
+        return mean, [value / scale for value in std]
+
 
 class AutoencoderExtractor(PreTrainedExtractor):
-    """Latents or codes of `AutoencoderKL`, `AutoencoderDC`, `AutoencoderTiny`, `VQModel` and their like.
+    """Latents or codes of a diffusers autoencoder of images, audio `(channels, samples)` or video
+    `(channels, frames, height, width)`: `AutoencoderKL`, `VQModel`, `AutoencoderOobleck`, `AutoencoderKLWan`, ...
 
-    What the autoencoder is, is read from what its `encode` gives: a `latent_dist`, `latents` or a `latent`.
+    What the autoencoder is, is read from what its `encode` gives: a `latent_dist`, `latents`, a `latent`, or quantised
+    latents with their codes.
 
     Example:
         >>> from diffusers import AutoencoderTiny
@@ -79,35 +115,40 @@ class AutoencoderExtractor(PreTrainedExtractor):
         self.post_init()
 
     @classmethod
+    def hosts(cls, described: dict) -> bool:
+        try:
+            found = diffusers_class(described.get("_class_name") or described.get("class_name") or "", "ModelMixin")
+        except ValueError:
+            return False
+        return hasattr(found, "encode") and hasattr(found, "decode")
+
+    @classmethod
     def from_components(
-        cls, autoencoder: torch.nn.Module | str, target_shape: tuple[int, ...], kind: str = "latents", **settings
+        cls,
+        autoencoder: nn.Module | str | HubReference,
+        target_shape: tuple[int | None, ...] | None = None,
+        kind: str | None = None,
+        **settings,
     ) -> "AutoencoderExtractor":
         """
         Args:
-            autoencoder: a diffusers autoencoder, or the Hub name or folder of one.
-            target_shape: the shape of Y.
-            kind: `"latents"` or `"codes"`.
+            autoencoder: a diffusers autoencoder, or the Hub name, folder or [`HubReference`] of one.
+            target_shape: the shape of Y; may be left out where the autoencoder's config says it.
+            kind: `"latents"` or `"codes"`; by default latents where there is a way to have them unquantised.
             settings: the other fields of [`AutoencoderExtractorConfig`].
 
         Raises:
             ValueError: if the autoencoder cannot take that shape, or has no codes where codes are asked for.
         """
         check_settings(AutoencoderExtractorConfig, settings)
-        load = DiffusersModule.from_diffusers if isinstance(autoencoder, str) else DiffusersModule.wrap
-        shell = load(autoencoder)
-        name, net_config = type(shell.net).__name__, shell.net.config
-        num_codes = None
-        if kind == "codes":
-            if not hasattr(shell.net, "quantize"):
-                raise ValueError(f"`kind` is 'codes', but {name} does not quantise: it has latents only.")
-            num_codes = net_config["num_vq_embeddings"]
-        if (channels := net_config.get("in_channels")) != target_shape[0]:
-            raise ValueError(f"{name} has in_channels {channels}, but target_shape is {tuple(target_shape)}.")
+        shell = DiffusersModule.host(autoencoder)
+        kind = kind or ("codes" if hasattr(shell.net, "regularization") else "latents")
         config = AutoencoderExtractorConfig(
             autoencoder_config=shell.config.to_dict(),
-            target_shape=list(target_shape),
+            target_shape=list(target_shape or _usual_shape(shell.net)),
             kind=kind,
-            num_codes=num_codes,
+            num_codes=_count_codes(shell.net) if kind == "codes" else None,
+            hop_length=getattr(shell.net, "hop_length", None),
             **settings,
         )
         extractor = cls(config, autoencoder=shell)
@@ -115,87 +156,146 @@ class AutoencoderExtractor(PreTrainedExtractor):
         return extractor
 
     @torch.no_grad()
-    def _probe(self) -> list[int]:
+    def _probe(self) -> list[int | None]:
         """The shape of Y′, found by encoding zeros and decoding them again."""
-        shape = tuple(self.config.target_shape)
-        training = self.training
+        shape, training = tuple(self.config.target_shape), self.training
+        if None in shape and (None in shape[:-1] or self.config.hop_length is None):
+            raise ValueError(f"{self._name} cannot take target_shape {shape}: only audio may last for any time.")
+        tried = tuple(4 * self.config.hop_length if size is None else size for size in shape)
         self.eval()
         try:
-            zeros = torch.zeros(1, *shape, device=self.device, dtype=self.dtype)
-            values = self._encode(zeros)
-            back = self._decode(values).shape[1:]
-        except RuntimeError as error:
-            raise ValueError(f"{self._name} cannot take target_shape {shape}: {error}") from error
+            values = self._encode(torch.zeros(1, *tried, device=self.device, dtype=self.dtype))
+            back = tuple(self._decode(values).shape[1:])
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            raise ValueError(f"{self._misfit(shape)}: {error}") from error
         finally:
             self.train(training)
-        if tuple(back) != shape:
+        if back != tried:
             raise ValueError(
-                f"{self._name} cannot take target_shape {shape}: what comes back is {tuple(back)}. Height and width "
-                f"must be multiples of what one latent covers, {shape[-1] / values.shape[-1]:.3g} pixels here."
+                f"{self._misfit(shape)}: what comes back is {back}. Its sizes must be multiples of what one latent "
+                f"covers, {tried[-1] / values.shape[-1]:.3g} here, or for the frames of a video often one more."
             )
-        return list(values.shape[1:])
+        sizes = list(values.shape[1:])
+        return [*sizes[:-1], None] if shape[-1] is None else sizes
+
+    def _misfit(self, shape: tuple[int | None, ...]) -> str:
+        described = self.autoencoder.net.config
+        field = next((field for field in CHANNELS if field in described), None)
+        if field and described[field] != shape[0] and described.get("out_channels") != shape[0]:
+            return f"{self._name} has {field} {described[field]}, but target_shape is {shape}"
+        return f"{self._name} cannot take target_shape {shape}"
 
     @property
     def _name(self) -> str:
         return type(self.autoencoder.net).__name__
 
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
-        """`(batch, *config.target_shape)` to latents or codes; the mean, where the latents are a distribution."""
-        if target_mask is not None:
-            raise ValueError("`target_mask` is not taken: AutoencoderExtractor reads targets of one size.")
-        if tuple(target.shape[1:]) != tuple(self.config.target_shape):
-            raise ValueError(
-                f"`target` must have the shape (batch, {', '.join(map(str, self.config.target_shape))}), "
-                f"got {tuple(target.shape)}."
-            )
+        """`(batch, *config.target_shape)` to latents or codes; the mean, where the latents are a distribution.
+
+        Audio is padded to whole latents; with `target_mask` `(batch, samples)`, each length by itself.
+        """
+        self._check(target, target_mask)
+        if self.config.target_shape[-1] is None:
+            return by_length(self._encode, target.to(self.dtype), target_mask)
         return Representation(values=self._encode(target.to(self.dtype)))
 
     def decode(self, representation: Representation) -> Representation:
-        return Representation(values=self._decode(representation.values))
+        if representation.mask is None:
+            return Representation(values=self._decode(representation.values))
+        return by_length(self._decode, representation.values, representation.mask)
+
+    def _check(self, target: torch.Tensor, mask: torch.Tensor | None) -> None:
+        shape = tuple(self.config.target_shape)
+        if mask is not None and shape[-1] is not None:
+            raise ValueError("`target_mask` is not taken: AutoencoderExtractor reads targets of one size.")
+        if len(shape) != target.ndim - 1 or any(
+            size not in (None, given) for size, given in zip(shape, target.shape[1:], strict=True)
+        ):
+            raise ValueError(
+                f"`target` must have the shape (batch, {', '.join(map(str, shape))}), got {tuple(target.shape)}."
+            )
 
     def _encode(self, target: torch.Tensor) -> torch.Tensor:
-        latents, _ = self._latents(target)
+        latents, codes, _ = self._latents(target)
         if self.config.kind == "latents":
             return latents
-        indices = self.autoencoder.net.quantize(latents)[2][2]
-        return indices.reshape(len(latents), *latents.shape[2:])
+        if codes is None:
+            codes = self.autoencoder.net.quantize(latents)[2][2].reshape(len(latents), *latents.shape[2:])
+        return codes.long()
 
     def _decode(self, values: torch.Tensor) -> torch.Tensor:
         net = self.autoencoder.net
         if self.config.kind == "latents":
-            return net.decode(values.to(self.dtype)).sample
-        codebook = net.quantize.embedding.weight
-        latents = codebook[values].movedim(-1, 1)
-        return net.decode(latents, force_not_quantize=True).sample
+            return _sample(net.decode(values.to(self.dtype)))
+        if hasattr(net, "quantize"):
+            latents = net.quantize.embedding.weight[values].movedim(-1, 1)
+            return _sample(net.decode(latents, force_not_quantize=True))
+        return _sample(net.decode(net.indices_to_latent(values).to(self.dtype)))
 
-    def _latents(self, target: torch.Tensor, sampled: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        """The latents, and their divergence from a unit Gaussian, a value for each number."""
-        encoded = self.autoencoder.net.encode(target)
+    def _latents(
+        self, target: torch.Tensor, sampled: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """The latents, their codes, and their divergence from a unit Gaussian, a value for each number."""
+        net = self.autoencoder.net
+        if self.config.target_shape[-1] is None:
+            target = nn.functional.pad(target, (0, -target.shape[-1] % self.config.hop_length))
+        if net.config.get("is_causal"):  # `decode` drops as many frames, and `forward` repeats the first one
+            first = target[:, :, :1].expand(-1, -1, net.temporal_compression_ratio - 1, *[-1] * (target.ndim - 3))
+            target = torch.cat([first, target], dim=2)
+        encoded = net.encode(target)
+        if isinstance(encoded, tuple) and not hasattr(encoded, "keys"):
+            return *encoded, None
         if hasattr(encoded, "latent_dist"):
             posterior = encoded.latent_dist
             latents = posterior.sample() if sampled else posterior.mode()
-            return latents, posterior.kl().mean() / latents[0].numel()
-        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent
-        return latents, 0.5 * latents.float().square().mean()
+            if hasattr(posterior, "logvar"):
+                return latents, None, 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
+        else:
+            latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent
+        return latents, None, 0.5 * latents.float().square().mean()
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
         """The loss of reconstructing `target` `(batch, *config.target_shape)`.
 
         Squared error, `l1_weight` times the absolute error, and `kl_weight` times the divergence of the latents or,
-        where the autoencoder quantises, its commitment loss.
+        where the autoencoder quantises, its commitment loss if it has one.
         """
-        if target_mask is not None:
-            raise ValueError("`target_mask` is not taken: AutoencoderExtractor reads targets of one size.")
-        latents, divergence = self._latents(target, sampled=True)
+        self._check(target, target_mask)
+        latents, codes, divergence = self._latents(target.to(self.dtype), sampled=True)
         if self.config.latent_noise:
             latents = latents + self.config.latent_noise * torch.randn_like(latents)
         decoded = self.autoencoder.net.decode(latents)
-        reconstruction = decoded.sample.float()
+        reconstruction = _sample(decoded)[..., : target.shape[-1]].float()
         error = reconstruction - target
+        if target_mask is not None:
+            error = error.movedim(1, -1)[target_mask]
         terms = {"squared": error.square().mean(), "absolute": self.config.l1_weight * error.abs().mean()}
-        if hasattr(self.autoencoder.net, "quantize"):
+        if getattr(decoded, "commit_loss", None) is not None:
             terms["commitment"] = decoded.commit_loss.mean()
-        else:
+        elif codes is None:
             terms["divergence"] = self.config.kl_weight * divergence
         detached = {name: term.detach() for name, term in terms.items()}
         return LossOutput(loss=sum(terms.values()), terms=detached, reconstruction=reconstruction)
+
+
+def _sample(decoded: Any) -> torch.Tensor:
+    return decoded if isinstance(decoded, torch.Tensor) else decoded.sample
+
+
+def _count_codes(net: nn.Module) -> int:
+    if hasattr(net, "quantize"):
+        return net.config["num_vq_embeddings"]
+    if hasattr(net, "regularization"):
+        return net.regularization.codebook_size
+    raise ValueError(f"`kind` is 'codes', but {type(net).__name__} does not quantise: it has latents only.")
+
+
+def _usual_shape(net: nn.Module) -> tuple[int | None, ...]:
+    """The shape of Y that the autoencoder's config says: square images, or audio that lasts for any time."""
+    channels = next((net.config[field] for field in CHANNELS if field in net.config), None)
+    size = next((net.config[field] for field in SIZES if net.config.get(field)), None)
+    if channels and hasattr(net, "hop_length"):
+        return channels, None
+    if channels and isinstance(size, int):
+        return channels, size, size
+    raise ValueError(f"`target_shape` is missing, and the config of {type(net).__name__} says none.")

@@ -1,0 +1,357 @@
+"""Y′ by a pretrained encoder, with no way back: its features, or units that its features are put into."""
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.configuration_utils import SubConfigSpec
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
+    MODEL_MAPPING,
+)
+
+from ..contracts import ExtractorConfig, PreTrainedExtractor, check_settings
+from ..lengths import by_length
+from ..outputs import LossOutput, Representation, RepresentationSpec
+from ..pretrained import HubReference, freeze, hosted
+
+# What an encoder reads, by what its `forward` calls it.
+KINDS = {"pixel_values": "image", "input_values": "audio", "input_ids": "text"}
+ROWS_PER_UNIT = 16  # that k-means sees at once, so that its first guess has something to choose from
+
+
+class EncoderExtractorConfig(ExtractorConfig):
+    """
+    Args:
+        encoder_config: the transformers encoder.
+        kind: what it reads: `"image"`, `"audio"` or `"text"`.
+        feature_shape: the shape of its features, found out by [`EncoderExtractor.from_components`].
+        layer: which of the hidden states; the last one if `None`.
+        pooled: whether the features are one vector.
+        num_codes: the number of units; `None` for the features themselves.
+        image_mean, image_std: of each channel, from 0 to 1, by which images are normalised.
+        sampling_rate: how many samples of a wave make a second.
+        do_normalize: whether each wave is brought to mean 0 and variance 1.
+    """
+
+    model_type = "regen_encoder"
+    sub_configs_defaults = {"encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="vit", optional=True)}
+
+    encoder_config: dict | PreTrainedConfig | None = None
+    kind: str = "image"
+    feature_shape: list[int | None] | tuple[int | None, ...] = (768, 14, 14)
+    layer: int | None = None
+    pooled: bool = False
+    num_codes: int | None = None
+    image_mean: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    sampling_rate: int = 16000
+    do_normalize: bool = False
+
+    @property
+    def target_spec(self) -> RepresentationSpec:
+        if self.kind == "text":
+            return RepresentationSpec((None,), self.encoder_config.vocab_size)
+        if self.kind == "audio":
+            return RepresentationSpec((1, None), rate=self.sampling_rate)
+        return RepresentationSpec((3, None, None))
+
+    @property
+    def representation_spec(self) -> RepresentationSpec:
+        width, *places = self.feature_shape
+        shape = (width, *places) if self.num_codes is None else tuple(places)
+        lasts = self.kind == "audio" and not self.pooled
+        rate = self.sampling_rate / math.prod(self.encoder_config.conv_stride) if lasts else None
+        return RepresentationSpec(shape, self.num_codes, rate=rate)
+
+    @property
+    def frame(self) -> int:
+        """How many samples the first frame of a wave takes."""
+        field = 1
+        pairs = zip(self.encoder_config.conv_kernel, self.encoder_config.conv_stride, strict=True)
+        for kernel, stride in reversed(list(pairs)):
+            field = (field - 1) * stride + kernel
+        return field
+
+
+def encoder_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    """The class whose features are Y′; `None` where what the config describes is no encoder of one thing."""
+    named = (config.architectures or [""])[0]
+    if named.endswith("WithProjection"):
+        return getattr(transformers, named)
+    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return MODEL_FOR_TEXT_ENCODING_MAPPING[type(config)]
+    several = config.is_encoder_decoder or config.get_text_config() is not config
+    if several or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return None
+    found = MODEL_MAPPING.get(type(config), None)
+    kind = KINDS.get(getattr(found, "main_input_name", None))
+    if kind is None or hasattr(found, "decode"):
+        return None
+    return None if kind == "audio" and not hasattr(config, "conv_stride") else found  # others read spectrograms
+
+
+def image_part(config: PreTrainedConfig, pooled: bool) -> PreTrainedConfig:
+    """The part of CLIP, SigLIP and their like that reads images, with the projection where it is to be pooled."""
+    if not hasattr(MODEL_MAPPING.get(type(config), None), "get_text_features"):
+        return config
+    part = copy.deepcopy(config.vision_config)
+    projected = f"{MODEL_MAPPING[type(part)].__name__}WithProjection"
+    if pooled and hasattr(transformers, projected):
+        part.architectures, part.projection_dim = [projected], config.projection_dim
+    return part
+
+
+class EncoderExtractor(PreTrainedExtractor):
+    """Features of `CLIPVisionModel`, `Dinov2Model`, `HubertModel`, `BertModel` and their like, which stay as they are.
+
+    An image, from -1 to 1 and of any square size, becomes a grid of vectors; a wave or token ids become a sequence of
+    them. `pooled` gives one vector instead: the projection, or else what the encoder pools without a layer of its own
+    for a pretraining task, as in BERT, or else the mean. With `num_codes` each vector becomes the nearest of as many
+    units, which [`EncoderExtractor.fit_units`] finds, as HuBERT's are (Hsu et al., 2021).
+
+    Example:
+        >>> from transformers import ViTConfig
+        >>> tiny = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        ...                  image_size=16, patch_size=4)
+        >>> extractor = EncoderExtractor.from_components(tiny)
+        >>> extractor.encode(torch.zeros(2, 3, 32, 32)).values.shape
+        torch.Size([2, 8, 4, 4])
+    """
+
+    config_class = EncoderExtractorConfig
+
+    def __init__(self, config: EncoderExtractorConfig, encoder: PreTrainedModel | None = None):
+        super().__init__(config)
+        self.encoder = encoder or encoder_class(config.encoder_config)._from_config(config.encoder_config)
+        if config.num_codes is not None:
+            self.centroids = nn.Buffer(torch.zeros(config.num_codes, config.feature_shape[0]))
+            self.fitted = nn.Buffer(torch.tensor(False))
+        self.post_init()
+
+    @classmethod
+    def hosts(cls, described: dict) -> bool:
+        kind = described.get("model_type")
+        if kind not in CONFIG_MAPPING:
+            return False
+        return encoder_class(image_part(CONFIG_MAPPING[kind].from_dict(described), False)) is not None
+
+    @classmethod
+    def from_components(
+        cls,
+        encoder: str | HubReference | PreTrainedModel | PreTrainedConfig,
+        layer: int | None = None,
+        pooled: bool = False,
+        num_codes: int | None = None,
+        **settings,
+    ) -> "EncoderExtractor":
+        """
+        Args:
+            encoder: a transformers encoder by name or reference, live, or new from a config. How it takes images or
+                waves is read from the preprocessor_config.json at its name, if there is one.
+            layer: which of the hidden states; the last one if `None`.
+            pooled: whether the features are one vector.
+            num_codes: the number of units, for codes.
+            settings: the other fields of [`EncoderExtractorConfig`].
+
+        Raises:
+            ValueError: if the model is no encoder, or has no such layer.
+        """
+        check_settings(EncoderExtractorConfig, settings)
+
+        def load(name: str, **kwargs) -> PreTrainedModel:
+            place = {key: kwargs[key] for key in ("revision", "subfolder") if key in kwargs}
+            part = image_part(AutoConfig.from_pretrained(name, **place), pooled)
+            return _checked(encoder_class(part), part).from_pretrained(name, config=part, **kwargs)
+
+        def build(config: PreTrainedConfig) -> PreTrainedModel:
+            part = image_part(config, pooled)
+            return _checked(encoder_class(part), part)._from_config(part)
+
+        settings = {**_preprocessing(encoder), **settings}
+        encoder = freeze(hosted(encoder, load, build))
+        encoder.config.architectures = [type(encoder).__name__]
+        if _checked(encoder_class(encoder.config), encoder.config) is not type(encoder):
+            raise ValueError(f"`encoder` must be a {encoder_class(encoder.config).__name__}, got {_name(encoder)}.")
+        config = EncoderExtractorConfig(
+            encoder_config=encoder.config.to_dict(), kind=KINDS[encoder.main_input_name], layer=layer, pooled=pooled,
+            **settings,
+        )  # fmt: skip
+        config.feature_shape = cls(config, encoder=encoder)._probe()
+        config.num_codes = num_codes
+        return cls(config, encoder=encoder)
+
+    @torch.no_grad()
+    def _probe(self) -> list[int | None]:
+        """The shape of the features, found by encoding silence, black or the first token."""
+        sizes = {"image": (1, 3, self._image_size, self._image_size), "audio": (1, 1, self.config.sampling_rate)}
+        blank = torch.zeros(sizes.get(self.config.kind, (1, 1)), device=self.device)
+        shape = list(self._features(blank.long() if self.config.kind == "text" else blank).shape[1:])
+        return shape if self.config.pooled or self.config.kind == "image" else [shape[0], None]
+
+    def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
+        """Images `(batch, 3, size, size)`, waves `(batch, 1, samples)` or token ids `(batch, length)` to features.
+
+        Features are `(batch, width, …)`, a grid for images and a sequence otherwise, or `(batch, width)` if pooled;
+        units are as the features are, without the width.
+        """
+        if self.config.num_codes is None:
+            return self.features(target, target_mask)
+        if not self.fitted:
+            raise ValueError(f"{type(self).__name__} has no units yet: find {self.config.num_codes} by `fit_units`.")
+        features = self.features(target, target_mask)
+        vectors = features.values.movedim(1, -1).float()
+        codes = torch.cdist(vectors.flatten(0, -2), self.centroids.float()).argmin(-1).view(vectors.shape[:-1])
+        return Representation(codes if features.mask is None else codes * features.mask, features.mask)
+
+    def features(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
+        """As `encode`, before features are put into units."""
+        self._check(target)
+        if target_mask is not None and self.config.kind == "image":
+            raise ValueError("`target_mask` is not taken: images are read as a whole.")
+        features = by_length(self._features, target, target_mask)
+        return Representation(features.values) if self.config.pooled else features
+
+    @torch.no_grad()
+    def fit_units(self, targets: Iterable[torch.Tensor | tuple[torch.Tensor, torch.Tensor]], seed: int = 0) -> None:
+        """Finds the units by k-means, on batch after batch of Y or of (Y, mask).
+
+        Raises:
+            ValueError: if there are fewer features than units.
+        """
+        from sklearn.cluster import MiniBatchKMeans
+
+        if (num_codes := self.config.num_codes) is None:
+            raise ValueError("`num_codes` is None: there are no units to find.")
+        kmeans = MiniBatchKMeans(num_codes, random_state=seed, n_init=3)
+        waiting: list[torch.Tensor] = []
+        for batch in targets:
+            features = self.features(*batch) if isinstance(batch, tuple | list) else self.features(batch)
+            vectors = features.values.movedim(1, -1)
+            waiting.append((vectors.flatten(0, -2) if features.mask is None else vectors[features.mask]).float().cpu())
+            if sum(map(len, waiting)) >= ROWS_PER_UNIT * num_codes:
+                kmeans.partial_fit(torch.cat(waiting).numpy())
+                waiting = []
+        if (rows := sum(map(len, waiting))) >= num_codes:
+            kmeans.partial_fit(torch.cat(waiting).numpy())
+        if not hasattr(kmeans, "cluster_centers_"):
+            raise ValueError(f"`targets` gave {rows} features, fewer than num_codes {num_codes}.")
+        self.centroids.copy_(torch.from_numpy(kmeans.cluster_centers_))
+        self.fitted.fill_(True)
+
+    @property
+    def _image_size(self) -> int:
+        size = getattr(self.config.encoder_config, "image_size", 224)
+        return size if isinstance(size, int) else size[0]
+
+    def _check(self, target: torch.Tensor) -> None:
+        dims, first = {"image": (4, 3), "audio": (3, 1), "text": (2, None)}[self.config.kind]
+        if target.dim() != dims or first not in (None, target.shape[1]):
+            wanted = {4: "(batch, 3, size, size)", 3: "(batch, 1, samples)", 2: "(batch, length)"}[dims]
+            raise ValueError(f"`target` must be {self.config.kind} {wanted}, got {tuple(target.shape)}.")
+        if self.config.kind == "image" and not target.shape[-1] == target.shape[-2] > 0:
+            raise ValueError(f"`target` must be square images, got {tuple(target.shape)}.")
+        if self.config.kind == "text":
+            vocabulary = self.config.encoder_config.vocab_size
+            if target.is_floating_point() or ((target < 0) | (target >= vocabulary)).any():
+                raise ValueError(f"`target` must be token ids from 0 to {vocabulary - 1}.")
+        if not torch.isfinite(target).all():
+            raise ValueError("`target` has values that are NaN or infinite.")
+
+    def _features(self, target: torch.Tensor) -> torch.Tensor:
+        """The features of a batch without padding, channels first."""
+        output = self.encoder(
+            **{self.encoder.main_input_name: self._as_read(target)},
+            output_hidden_states=self.config.layer is not None,
+            return_dict=True,
+        )
+        states = output.last_hidden_state if self.config.layer is None else self._layer(output.hidden_states)
+        if self.config.pooled and self.config.layer is None:
+            for name in ("image_embeds", "text_embeds") + ("pooler_output",) * (not hasattr(self.encoder, "pooler")):
+                if output.get(name) is not None:
+                    return output[name].flatten(1)
+        states = self._places(states)
+        return states.flatten(2).mean(-1) if self.config.pooled else states
+
+    def _layer(self, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        if not -len(hidden_states) <= self.config.layer < len(hidden_states):
+            raise ValueError(
+                f"`layer` must be 0 to {len(hidden_states) - 1} for {_name(self.encoder)}, got {self.config.layer}."
+            )
+        return hidden_states[self.config.layer]
+
+    def _places(self, states: torch.Tensor) -> torch.Tensor:
+        """Channels first; those of images as a grid, without the tokens before it that stand for no place."""
+        if states.dim() == 4:
+            return states
+        states = states.transpose(1, 2)
+        if self.config.kind != "image":
+            return states
+        patch, length = getattr(self.config.encoder_config, "patch_size", None), states.shape[-1]
+        side = self._image_size // patch if isinstance(patch, int) else length
+        side = side if side**2 <= length else math.isqrt(length)
+        return states[..., length - side**2 :].unflatten(-1, (side, side))
+
+    def _as_read(self, target: torch.Tensor) -> torch.Tensor:
+        """Y as the encoder takes it."""
+        if self.config.kind == "text":
+            if target.shape[-1] == 0:
+                raise ValueError("`target` has 0 token ids, but takes at least one.")
+            return target
+        target = target.float()
+        if self.config.kind == "audio":
+            if target.shape[-1] < self.config.frame:
+                raise ValueError(f"`target` has {target.shape[-1]} samples, but one frame takes {self.config.frame}.")
+            wave = target[:, 0]
+            variance, mean = torch.var_mean(wave, dim=-1, keepdim=True, correction=0)
+            return ((wave - mean) / (variance + 1e-7).sqrt() if self.config.do_normalize else wave).to(self.dtype)
+        size = (self._image_size,) * 2
+        if target.shape[2:] != size:
+            target = F.interpolate(target, size, mode="bicubic", antialias=True).clamp(-1, 1)
+        mean, std = (target.new_tensor(each).view(-1, 1, 1) for each in (self.config.image_mean, self.config.image_std))
+        return (((target + 1) / 2 - mean) / std).to(self.dtype)
+
+    def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
+        raise NotImplementedError(f"{type(self).__name__} is frozen and has nothing to learn.")
+
+    @property
+    def is_trainable(self) -> bool:
+        return False
+
+
+def _name(model: PreTrainedModel) -> str:
+    return type(model).__name__
+
+
+def _checked(found: type[PreTrainedModel] | None, config: PreTrainedConfig) -> type[PreTrainedModel]:
+    if found is None:
+        raise ValueError(f"`encoder` must be an encoder of images, waves or text: {type(config).__name__} has none.")
+    return found
+
+
+def _preprocessing(encoder: Any) -> dict[str, Any]:
+    """How the encoder takes its input, as the preprocessor_config.json at its name says."""
+    if isinstance(encoder, PreTrainedModel | PreTrainedConfig):
+        return {}
+    from transformers.feature_extraction_utils import FeatureExtractionMixin
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    name, place = (encoder.name, encoder.place) if isinstance(encoder, HubReference) else (encoder, {})
+    said: dict[str, Any] = {}
+    for read in (ImageProcessingMixin.get_image_processor_dict, FeatureExtractionMixin.get_feature_extractor_dict):
+        with contextlib.suppress(OSError):  # there is none
+            said |= read(name, **place)[0]
+    if "image_mean" in said and said.get("do_normalize") is False:
+        return {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
+    if "image_mean" in said:
+        return {key: said[key] for key in ("image_mean", "image_std")}
+    return {key: said[key] for key in ("sampling_rate", "do_normalize") if key in said}

@@ -1,0 +1,85 @@
+"""Spectra of waves, and how far two waves are apart in them."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import torch
+from transformers.audio_utils import mel_filter_bank
+
+RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
+"""Size of the transform, hop and window of each resolution, after Yamamoto et al., 2020, table 1."""
+FLOOR = 1e-5
+
+
+def magnitudes(
+    wave: torch.Tensor, n_fft: int, hop_length: int, win_length: int, pad_mode: str = "constant"
+) -> torch.Tensor:
+    """Magnitudes `(..., n_fft // 2 + 1, frames)` of the short-time Fourier transform of `(..., samples)`, in float32.
+
+    There are `1 + samples // hop_length` frames, each around the sample that it is of.
+    """
+    flat = wave.reshape(-1, wave.shape[-1]).float()
+    window = torch.hann_window(win_length, device=wave.device)
+    spectrum = torch.stft(flat, n_fft, hop_length, win_length, window, pad_mode=pad_mode, return_complex=True).abs()
+    return spectrum.view(*wave.shape[:-1], *spectrum.shape[1:])
+
+
+@functools.lru_cache
+def _filters(*settings) -> torch.Tensor:
+    return torch.from_numpy(mel_filter_bank(*settings)).float().T.contiguous()
+
+
+def log_mel(
+    wave: torch.Tensor,
+    sampling_rate: int,
+    num_mels: int = 80,
+    n_fft: int = 1024,
+    hop_length: int = 256,
+    win_length: int = 1024,
+    min_frequency: float = 0.0,
+    max_frequency: float | None = None,
+    log_base: float = 10.0,
+    mel_floor: float = FLOOR,
+    norm: str | None = "slaney",
+    mel_scale: str = "slaney",
+    pad_mode: str = "constant",
+) -> torch.Tensor:
+    """The log-mel spectrogram `(..., num_mels, frames)` of `(..., samples)`, in float32."""
+    top = sampling_rate / 2 if max_frequency is None else max_frequency
+    filters = _filters(n_fft // 2 + 1, num_mels, min_frequency, top, sampling_rate, norm, mel_scale).to(wave.device)
+    mel = filters @ magnitudes(wave, n_fft, hop_length, win_length, pad_mode)
+    return mel.clamp(min=mel_floor).log() / math.log(log_base)
+
+
+def spectral_distance(generated: torch.Tensor, true: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """The mean absolute difference of two waves' log magnitudes, at several resolutions (Yamamoto et al., 2020, eq. 6).
+
+    Args:
+        generated, true: `(batch, channels, samples)`.
+        mask: `(batch, samples)`, true where they are real.
+    """
+    distances = []
+    for n_fft, hop, window in RESOLUTIONS:
+        transform = functools.partial(_log_magnitudes, n_fft=n_fft, hop_length=hop, win_length=window)
+        distances.append(distance(transform, generated, true, mask, hop))
+    return torch.stack(distances).mean()
+
+
+def _log_magnitudes(wave: torch.Tensor, **sizes: int) -> torch.Tensor:
+    return magnitudes(wave, **sizes).clamp(min=FLOOR).log()
+
+
+def distance(
+    transform: Callable[[torch.Tensor], torch.Tensor],
+    generated: torch.Tensor,
+    true: torch.Tensor,
+    mask: torch.Tensor | None,
+    hop: int,
+) -> torch.Tensor:
+    """The mean absolute difference of what `transform` makes of two waves, a frame every `hop` samples."""
+    if mask is None:
+        return (transform(generated) - transform(true)).abs().mean()
+    difference = (transform(generated * mask[:, None]) - transform(true * mask[:, None])).abs()
+    frames = torch.nn.functional.pad(mask, (0, 1))[:, ::hop]
+    return difference.movedim(-1, 1)[frames].mean()
