@@ -3,7 +3,6 @@ import copy
 import pytest
 import tiny
 import torch
-from diffusers import AutoencoderTiny
 from transformers import AutoModel
 
 from regen_hf import RegenerationConfig, RegenerationModel, Representation
@@ -137,7 +136,7 @@ def test_statistics_reach_every_link_of_a_chain():
     model.fit_statistics(targets)
     small = model.encode(targets[0]).values
     torch.testing.assert_close(model.prior.statistics.mean, small.mean((0, 2, 3)))
-    torch.testing.assert_close(model.decoder_model.source_statistics.mean, small.mean((0, 2, 3)))
+    torch.testing.assert_close(model.decoder_model.source_encoder.statistics.mean, small.mean((0, 2, 3)))
     torch.testing.assert_close(model.decoder_model.statistics.mean, targets[0].mean((0, 2, 3)))
 
 
@@ -215,8 +214,10 @@ def test_refuses_parts_that_do_not_fit():
 
 
 def test_refuses_parts_of_the_wrong_kind():
-    with pytest.raises(TypeError, match="`extractor` must be a PreTrainedExtractor, got AutoencoderTiny"):
-        RegenerationModel.from_components(AutoencoderTiny(), tiny.diffusion_prior((4, 4, 4)))
+    with pytest.raises(TypeError, match="`extractor` must be a PreTrainedExtractor, got DiffusionGenerator"):
+        RegenerationModel.from_components(tiny.diffusion_prior((4, 4, 4)), tiny.diffusion_prior((4, 4, 4)))
+    with pytest.raises(TypeError, match="`extractor` must be a PreTrainedExtractor, got int"):
+        RegenerationModel.from_components(3, tiny.diffusion_prior((4, 4, 4)))
     with pytest.raises(TypeError, match="`prior` must be a PreTrainedGenerator, got DownsampleExtractor"):
         RegenerationModel.from_components(tiny.autoencoder_extractor(), tiny.downsample())
     with pytest.raises(TypeError, match="`decoder` must be a PreTrainedGenerator, got DownsampleExtractor"):

@@ -12,9 +12,9 @@ import regen_hf
 
 SOURCE = Path(regen_hf.__file__).parent
 FLOORS = [
-    {"outputs", "files", "arguments", "interruption", "trackers", "processes"},
-    {"contracts", "batches", "optimizers", "checkpoints", "accelerators", "data_checks", "representations"},
-    {"diffusers_module", "modalities", "training", "run_folder", "shards"},
+    {"outputs", "files", "arguments", "interruption", "trackers", "processes", "pretrained"},
+    {"contracts", "batches", "optimizers", "checkpoints", "accelerators", "data_checks", "representations", "lengths"},
+    {"auto", "diffusers_module", "spectral", "modalities", "training", "run_folder", "shards"},
     {"extractors", "generators", "losses", "configuration_regeneration", "processing_regeneration", "fingerprints"},
     {"modeling_regeneration", "extraction"},
     {"pipeline_regeneration", "predictions", "joint", "lora", "summary", "model_card", "stage_checks"},
@@ -95,7 +95,9 @@ def test_everything_public_has_a_docstring():
 
 
 @pytest.mark.parametrize("name", [
-    "diffusers_module", "extractors.autoencoder", "extractors.downsample", "extractors.identity",
+    "diffusers_module", "auto", "extractors.autoencoder", "extractors.codec", "extractors.downsample",
+    "extractors.encoder", "extractors.identity", "extractors.log_mel", "generators.masked", "generators.regression",
+    "generators.vocoder",
     "generators.autoregressive", "generators.diffusion", "modalities.label", "modalities.text",
     "modeling_regeneration", "extraction",
 ])  # fmt: skip

@@ -6,12 +6,24 @@ from diffusers import (
     AutoencoderTiny,
     DiTTransformer2DModel,
     PixArtTransformer2DModel,
+    PriorTransformer,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
+    StableAudioDiTModel,
     UNet2DConditionModel,
     VQModel,
+    WanTransformer3DModel,
 )
-from transformers import BartConfig, BertConfig, CLIPTextConfig, GPT2Config, T5Config
+from transformers import (
+    BartConfig,
+    BertConfig,
+    CLIPTextConfig,
+    GPT2Config,
+    LlamaConfig,
+    T5Config,
+    ViTConfig,
+    Wav2Vec2Config,
+)
 
 from regen_hf import (
     AutoencoderExtractor,
@@ -45,7 +57,7 @@ def bert() -> BertConfig:
 
 
 def t5() -> T5Config:
-    return T5Config(vocab_size=16, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    return T5Config(vocab_size=16, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
 
 
 def clip() -> CLIPTextConfig:
@@ -60,6 +72,35 @@ def gpt2(**settings) -> GPT2Config:
         "vocab_size": 13, "n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2, "add_cross_attention": True,
         "bos_token_id": None, "eos_token_id": None, **settings,
     })  # fmt: skip
+
+
+def vit() -> ViTConfig:
+    return ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4
+    )  # fmt: skip
+
+
+def wav2vec2() -> Wav2Vec2Config:
+    return Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(8, 8),
+        conv_stride=(5, 2), conv_kernel=(10, 3), num_feat_extract_layers=2, num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+
+
+def llama(**settings) -> LlamaConfig:
+    return LlamaConfig(**{
+        "vocab_size": 16, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "max_position_embeddings": 64, **settings,
+    })  # fmt: skip
+
+
+def bart_both() -> BartConfig:
+    return BartConfig(
+        vocab_size=16, max_position_embeddings=64, d_model=16, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, pad_token_id=1,
+        bos_token_id=0, eos_token_id=2, decoder_start_token_id=2,
+    )  # fmt: skip
 
 
 def bart() -> BartConfig:
@@ -136,6 +177,28 @@ def unet(shape, channels: int | None = None) -> UNet2DConditionModel:
         sample_size=shape[-1], in_channels=channels or shape[0], out_channels=shape[0], block_out_channels=(8, 8),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), cross_attention_dim=16, attention_head_dim=4,
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), layers_per_block=1, norm_num_groups=4,
+    )  # fmt: skip
+
+
+def prior_transformer(**settings) -> PriorTransformer:
+    return PriorTransformer(**{
+        "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1, "embedding_dim": 16, "num_embeddings": 8,
+        **settings,
+    })  # fmt: skip
+
+
+def stable_audio() -> StableAudioDiTModel:
+    return StableAudioDiTModel(
+        in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=2,
+        num_key_value_attention_heads=2, cross_attention_dim=16, cross_attention_input_dim=24, time_proj_dim=16,
+        global_states_input_dim=20,
+    )  # fmt: skip
+
+
+def wan() -> WanTransformer3DModel:
+    return WanTransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, text_dim=28,
+        freq_dim=16, ffn_dim=32, num_layers=1, cross_attn_norm=True, rope_max_seq_len=16,
     )  # fmt: skip
 
 

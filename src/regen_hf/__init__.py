@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .arguments import StageArguments, StageResult
+from .auto import load_extractor, load_generator
 from .batches import Batches, StreamedBatches
 from .configuration_regeneration import RegenerationConfig
 from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator, RuleExtractor
@@ -16,10 +17,16 @@ from .extraction import extract, write_cache
 from .extractors import (
     AutoencoderExtractor,
     AutoencoderExtractorConfig,
+    CodecExtractor,
+    CodecExtractorConfig,
     DownsampleExtractor,
     DownsampleExtractorConfig,
+    EncoderExtractor,
+    EncoderExtractorConfig,
     IdentityExtractor,
     IdentityExtractorConfig,
+    LogMelExtractor,
+    LogMelExtractorConfig,
 )
 from .files import check_output_folder
 from .generators import (
@@ -27,6 +34,12 @@ from .generators import (
     AutoregressiveGeneratorConfig,
     DiffusionGenerator,
     DiffusionGeneratorConfig,
+    MaskedGenerator,
+    MaskedGeneratorConfig,
+    RegressionGenerator,
+    RegressionGeneratorConfig,
+    VocoderGenerator,
+    VocoderGeneratorConfig,
 )
 from .interruption import TrainingInterrupted
 from .losses import AdversarialLoss, ExtractorWithLosses, PerceptualLoss
@@ -35,6 +48,7 @@ from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
 from .outputs import LossOutput, RegenerationOutput, Representation, RepresentationSpec
 from .pipeline_regeneration import RegenerationPipeline
+from .pretrained import HubReference
 from .processing_regeneration import RegenerationProcessor
 from .representations import RepresentationCache
 from .stages import train_regenerator
@@ -50,20 +64,29 @@ __all__ = [
     "AutoregressiveGenerator",
     "AutoregressiveGeneratorConfig",
     "Batches",
+    "CodecExtractor",
+    "CodecExtractorConfig",
     "DiffusersModule",
     "DiffusersModuleConfig",
     "DiffusionGenerator",
     "DiffusionGeneratorConfig",
     "DownsampleExtractor",
     "DownsampleExtractorConfig",
+    "EncoderExtractor",
+    "EncoderExtractorConfig",
     "ExtractorConfig",
     "ExtractorWithLosses",
     "GeneratorConfig",
+    "HubReference",
     "IdentityExtractor",
     "IdentityExtractorConfig",
     "ImageModality",
     "LabelModality",
+    "LogMelExtractor",
+    "LogMelExtractorConfig",
     "LossOutput",
+    "MaskedGenerator",
+    "MaskedGeneratorConfig",
     "Modality",
     "PerceptualLoss",
     "PreTrainedExtractor",
@@ -73,6 +96,8 @@ __all__ = [
     "RegenerationOutput",
     "RegenerationPipeline",
     "RegenerationProcessor",
+    "RegressionGenerator",
+    "RegressionGeneratorConfig",
     "Representation",
     "RepresentationCache",
     "RepresentationSpec",
@@ -82,10 +107,14 @@ __all__ = [
     "StreamedBatches",
     "TextModality",
     "TrainingInterrupted",
+    "VocoderGenerator",
+    "VocoderGeneratorConfig",
     "check_columns",
     "check_output_folder",
     "check_texts",
     "extract",
+    "load_extractor",
+    "load_generator",
     "plot_losses",
     "readable_examples",
     "save_sheet",
@@ -100,10 +129,16 @@ for _config, _model in (
     (RegenerationConfig, RegenerationModel),
     (DiffusersModuleConfig, DiffusersModule),
     (AutoencoderExtractorConfig, AutoencoderExtractor),
+    (CodecExtractorConfig, CodecExtractor),
     (DownsampleExtractorConfig, DownsampleExtractor),
+    (EncoderExtractorConfig, EncoderExtractor),
     (IdentityExtractorConfig, IdentityExtractor),
+    (LogMelExtractorConfig, LogMelExtractor),
     (AutoregressiveGeneratorConfig, AutoregressiveGenerator),
     (DiffusionGeneratorConfig, DiffusionGenerator),
+    (MaskedGeneratorConfig, MaskedGenerator),
+    (RegressionGeneratorConfig, RegressionGenerator),
+    (VocoderGeneratorConfig, VocoderGenerator),
 ):
     AutoConfig.register(_config.model_type, _config)
     AutoModel.register(_config, _model)

@@ -1,8 +1,12 @@
 """The composite: extractor, prior and decoder as one model."""
 
+from typing import Any
+
 import torch
+from torch import nn
 from transformers import AutoModel
 
+from .auto import load_extractor, load_generator
 from .configuration_regeneration import RegenerationConfig
 from .contracts import PreTrainedExtractor, PreTrainedGenerator, check_settings
 from .outputs import LossOutput, RegenerationOutput, Representation
@@ -52,27 +56,42 @@ class RegenerationModel(PreTrainedGenerator):
     @classmethod
     def from_components(
         cls,
-        extractor: PreTrainedExtractor | str,
-        prior: PreTrainedGenerator | str,
-        decoder: PreTrainedGenerator | str | None = None,
+        extractor: Any,
+        prior: Any,
+        decoder: Any = None,
         **settings,
     ) -> "RegenerationModel":
-        """Puts a regenerator together from live parts, or from Hub names or folders of saved ones.
+        """Puts a regenerator together from parts of this library, or from models of transformers and diffusers.
+
+        Each part is live, or a Hub name, a folder or a [`HubReference`]; what it is, is read from its config. A model
+        of another library gets what it must fit from the extractor: a language model in the prior's place writes the
+        extractor's codes. Where that leaves a choice, make the part by the `from_components` of its class.
+
+        Args:
+            extractor: Y→Y′, for example `"facebook/encodec_24khz"`.
+            prior: X→Y′, for example `"google-t5/t5-small"`.
+            decoder: Y′→Y, for example a vocoder, or another [`RegenerationModel`]; `None` where the extractor decodes.
 
         Raises:
             ValueError: if the parts do not fit together.
         """
         check_settings(RegenerationConfig, settings)
+        extractor = load_extractor(extractor)
+        made, target = extractor.config.representation_spec, extractor.config.target_spec
+        prior = load_generator(prior, "prior", made)
+        if decoder is not None:
+            decoder = load_generator(decoder, "decoder", target, source=made)
+        if extractor.config.normalization is not None:
+            prior.assign_statistics(*extractor.config.normalization)
         parts = {"extractor": extractor, "prior": prior, "decoder": decoder}
-        parts = {k: AutoModel.from_pretrained(v) if isinstance(v, str) else v for k, v in parts.items()}
-        for name, contract in (("extractor", PreTrainedExtractor), ("prior", PreTrainedGenerator)):
-            if not isinstance(parts[name], contract):
-                raise TypeError(f"`{name}` must be a {contract.__name__}, got {type(parts[name]).__name__}.")
-        if not isinstance(parts["decoder"], PreTrainedGenerator | None):
-            raise TypeError(f"`decoder` must be a PreTrainedGenerator, got {type(parts['decoder']).__name__}.")
         # dictionaries, because a config shared with a live part would be changed under it
         configs = {f"{k}_config": None if v is None else v.config.to_dict() for k, v in parts.items()}
         return cls(RegenerationConfig(**configs, **settings), **parts)
+
+    @property
+    def without_gradient(self) -> list[nn.Module]:
+        within = [] if self.decoder_model is None else self.decoder_model.without_gradient
+        return [self.extractor, *self.prior.without_gradient, *within]
 
     @torch.no_grad()
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
@@ -91,7 +110,10 @@ class RegenerationModel(PreTrainedGenerator):
 
     def fit_statistics(self, targets, sources=None) -> None:
         """Fits the prior on the Y′ of the targets, and the decoder on the targets and their Y′."""
-        encoded = [self.encode(batch.to(self.device)).values for batch in targets]
+        encoded = []
+        for batch in targets:
+            values, mask = (batch.values, batch.mask) if isinstance(batch, Representation) else (batch, None)
+            encoded.append(self.encode(values.to(self.device), None if mask is None else mask.to(self.device)))
         self.prior.fit_statistics(encoded, sources)
         if self.decoder_model is not None:
             self.decoder_model.fit_statistics(targets, encoded)
@@ -132,7 +154,8 @@ class RegenerationModel(PreTrainedGenerator):
         """X to Y by way of Y′.
 
         Args:
-            return_representation: give Y′ beside Y, as `output.representation`.
+            return_representation: give Y′ beside Y, as `output.representation`, and what each link of a chain makes
+                as `output.representations`.
             num_return_sequences: targets for each source; they follow each other in the batch.
             decoder_kwargs: arguments of the decoder's `generate`.
             prior_kwargs: the source, and arguments of the prior's `generate`, such as `guidance`. A `generator` is the
@@ -151,7 +174,11 @@ class RegenerationModel(PreTrainedGenerator):
         decoder_kwargs = dict(decoder_kwargs or {})
         if self.decoder_model is not None and prior_kwargs.get("generator") is not None:
             decoder_kwargs.setdefault("generator", prior_kwargs["generator"])
+        if return_representation and isinstance(self.decoder_model, RegenerationModel):
+            decoder_kwargs["return_representation"] = True
         target = self.decode(representation, **decoder_kwargs)
-        return RegenerationOutput(
-            values=target.values, mask=target.mask, representation=representation if return_representation else None
-        )
+        output = RegenerationOutput(values=target.values, mask=target.mask)
+        if return_representation:
+            output.representation = representation
+            output.representations = (representation, *(getattr(target, "representations", None) or ()))
+        return output

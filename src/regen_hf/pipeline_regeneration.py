@@ -38,7 +38,8 @@ class RegenerationPipeline(Pipeline):
                 generator of results.
             batch_size: how many are generated at once.
             num_return_sequences: with more than 1, a list of that many results for each X.
-            return_representation: give Y′, too, under `"representation"`.
+            return_representation: give Y′, too, under `"representation"`, and what each link of a chain makes under
+                `"representations"`.
             generator: a `torch.Generator`, for results that can be repeated.
             kwargs: what the model's `generate` takes: `guidance`, `num_inference_steps`, `temperature`, ...
 
@@ -62,16 +63,19 @@ class RegenerationPipeline(Pipeline):
         output = self.model.generate(**model_inputs, **generate_kwargs)
         copies = generate_kwargs.get("num_return_sequences", 1)
         found = {"values": output.values, "mask": output.mask}
-        if output.representation is not None:
-            found["representation"] = output.representation.values
+        for i, representation in enumerate(output.representations or ()):
+            found[f"representation_{i}"] = representation.values
         # one row for each X, so that the base class can take the batch apart
         return {k: None if v is None else v.unflatten(0, (-1, copies)) for k, v in found.items()}
 
     def postprocess(self, model_outputs: dict[str, Any], num_return_sequences: int | None = None):
         values, mask = model_outputs["values"][0], model_outputs["mask"]
         results = self.processor.target.from_target(values, None if mask is None else mask[0])
-        for result, representation in zip(results, model_outputs.get("representation", [[]])[0], strict=False):
-            result["representation"] = representation
+        links = [values[0] for name, values in model_outputs.items() if name.startswith("representation_")]
+        for i, result in enumerate(results if links else []):
+            result["representation"] = links[0][i]
+            if len(links) > 1:
+                result["representations"] = [link[i] for link in links]
         return results[0] if num_return_sequences is None else results
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:

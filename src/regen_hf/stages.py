@@ -172,7 +172,13 @@ class _Run:
 
     def train_decoder(self, arguments: StageArguments) -> None:
         """Y′→Y from Y alone, paired or not, and from predictions of pairs."""
+        untouched = [p for part in self.model.decoder_model.without_gradient for p in part.parameters()]
+        untouched = [p for p in untouched if p.requires_grad]
+        for parameter in untouched:
+            parameter.requires_grad_(False)
         self._train("decoder", self.model.decoder_model, arguments, lambda: self._decoder_batches(arguments))
+        for parameter in untouched:
+            parameter.requires_grad_(True)
 
     def train_joint(self, arguments: StageArguments) -> None:
         """All parts at once, on pairs."""
@@ -184,7 +190,7 @@ class _Run:
     def _prior_batches(self) -> tuple[Batches, Batches | None]:
         cache, dataset = self._pairs()
         if not self._has_adapters():  # which are saved without the statistics
-            self.model.prior.fit_statistics(_Repeatable(lambda: (each.values for each in cache.batches())))
+            self.model.prior.fit_statistics(_Repeatable(cache.batches))
 
         def made_of(cache: RepresentationCache, dataset) -> Batches:
             sources = dataset.select_columns([self.data.source_column])
@@ -205,7 +211,7 @@ class _Run:
         if not self._has_adapters():
             self.model.decoder_model.fit_statistics(
                 _Repeatable(lambda: (batch for _, part in parts for batch in self._target_batches(part))),
-                _Repeatable(lambda: (batch.values for cache in caches for batch in cache.batches(256))),
+                _Repeatable(lambda: (batch for cache in caches for batch in cache.batches(256))),
             )
         predicted = self._predict(parts[0][1]) if arguments.predicted else None
         total = arguments.max_steps * arguments.gradient_accumulation_steps * processes().num_processes
@@ -273,10 +279,11 @@ class _Run:
     def _read_pair(self, examples: dict[str, list]) -> dict[str, torch.Tensor]:
         return {**self._read_source(examples), **self._read_target(examples)}
 
-    def _target_batches(self, dataset, batch_size: int = 256) -> Iterator[torch.Tensor]:
+    def _target_batches(self, dataset, batch_size: int = 256) -> Iterator[Representation]:
         dataset = dataset.select_columns([self.data.target_column])
         for start in range(0, len(dataset), batch_size):
-            yield self._read_target(dataset[start : start + batch_size])["target"]
+            read = self._read_target(dataset[start : start + batch_size])
+            yield Representation(read["target"], read.get("target_mask"))
 
     def _train(self, name: str, module, arguments: StageArguments, make: Callable) -> None:
         folder = self.folder.stages / name
@@ -354,8 +361,8 @@ def _named(name: str, representation: Representation) -> dict[str, torch.Tensor]
 class _Repeatable:
     """What `make` iterates over, as often as it is asked for."""
 
-    def __init__(self, make: Callable[[], Iterable[torch.Tensor]]):
+    def __init__(self, make: Callable[[], Iterable[Representation]]):
         self.make = make
 
-    def __iter__(self) -> Iterator[torch.Tensor]:
+    def __iter__(self) -> Iterator[Representation]:
         return iter(self.make())

@@ -19,6 +19,9 @@ class GeneratorConformance:
     quick: dict = {}
     """Arguments of `generate` that make it repeatable and quick."""
 
+    steps: int = 60
+    """How many steps show that one batch is learned."""
+
     def make(self, **settings):
         raise NotImplementedError
 
@@ -56,7 +59,7 @@ class GeneratorConformance:
         generator.fit_statistics([target], [self.source()["source"]] if "source" in self.source() else None)
         optimizer = torch.optim.Adam(generator.parameters(), 1e-2)
         losses = []
-        for _ in range(60):
+        for _ in range(self.steps):
             output = generator(target=target, **self.source())
             assert output.loss.ndim == 0
             assert output.loss.item() == pytest.approx(sum(term.item() for term in output.terms.values()), rel=1e-4)

@@ -2,9 +2,9 @@ import pytest
 import tiny
 import torch
 from generators.conformance import GeneratorConformance
-from transformers import BertConfig
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BertModel, GPT2LMHeadModel, ViTConfig
 
-from regen_hf import AutoregressiveGenerator
+from regen_hf import AutoregressiveGenerator, RepresentationSpec
 
 
 class AutoregressiveConformance(GeneratorConformance):
@@ -22,6 +22,105 @@ class TestGPT2WithBert(AutoregressiveConformance):
 class TestBartWithT5(AutoregressiveConformance):
     def make(self, **settings):
         return AutoregressiveGenerator.from_components(tiny.bart(), (3, 4), 12, tiny.t5(), **settings)
+
+
+class TestT5OfItsOwn(AutoregressiveConformance):
+    """An encoder-decoder whose encoder reads the text and whose decoder writes the codes."""
+
+    def make(self, **settings):
+        return AutoregressiveGenerator.from_components(tiny.t5(), (3, 4), 12, **settings)
+
+
+class TestBartOfItsOwn(AutoregressiveConformance):
+    def make(self, **settings):
+        return AutoregressiveGenerator.from_components(tiny.bart_both(), (3, 4), 12, **settings)
+
+
+class TestLlamaAfterBert(AutoregressiveConformance):
+    """No cross-attention: the source comes first."""
+
+    def make(self, **settings):
+        return AutoregressiveGenerator.from_components(tiny.llama(), (3, 4), 12, tiny.bert(), **settings)
+
+
+class TestLlamaThatReadsTheText(AutoregressiveConformance):
+    def make(self, **settings):
+        settings = {"prefix_vocabulary_size": 16, **settings}
+        return AutoregressiveGenerator.from_components(tiny.llama(), (3, 4), 12, **settings)
+
+
+class TestSeveralCodebooksInTurn(AutoregressiveConformance):
+    order = "interleave"
+
+    def make(self, **settings):
+        settings = {"num_codebooks": 3, "order": self.order, **settings}
+        return AutoregressiveGenerator.from_components(tiny.gpt2(), (3, 5), 12, tiny.bert(), **settings)
+
+
+class TestSeveralCodebooksDelayed(TestSeveralCodebooksInTurn):
+    order = "delay"
+
+
+class TestLlamaWithDelayedCodebooks(AutoregressiveConformance):
+    def make(self, **settings):
+        settings = {"num_codebooks": 3, "order": "delay", **settings}
+        return AutoregressiveGenerator.from_components(tiny.llama(), (3, 5), 12, tiny.bert(), **settings)
+
+
+class TestCodesOfAnyLength(AutoregressiveConformance):
+    """Codes in, codes out, each of any length."""
+
+    order, books = "interleave", 1
+
+    def make(self, **settings):
+        settings = {"num_codebooks": self.books, "order": self.order, "max_places": 7, **settings}
+        shape = (self.books, None) if self.books > 1 else (None,)
+        return AutoregressiveGenerator.from_components(
+            tiny.gpt2(), shape, 12, source_shape=[None], source_num_codes=9, **settings
+        )
+
+    def source(self):
+        return {"source": torch.tensor([[0, 1, 2], [3, 4, 5], [6, 7, 8], [2, 1, 0]])}
+
+    def target(self, generator):
+        shape = (4, self.books, 6) if self.books > 1 else (4, 6)
+        return torch.randint(12, shape, generator=self._seeded(3))
+
+    def test_gives_what_its_config_says(self, generator):
+        output = generator.generate(**self.source(), **self.quick)
+        assert output.mask.shape == (4, output.values.shape[-1]) and output.values.shape[-1] <= 7
+        assert (output.values < 12).all()
+
+    def test_batched_equals_single(self, generator):
+        whole = generator.generate(**self.source(), **self.quick)
+        for i in range(4):
+            one = generator.generate(source=self.source()["source"][i : i + 1], **self.quick)
+            length = int(one.mask.sum())
+            assert length == int(whole.mask[i].sum())
+            assert torch.equal(one.values[0, ..., :length], whole.values[i, ..., :length])
+
+    def test_learns_when_to_end(self):
+        torch.manual_seed(0)
+        generator = self.make(condition_dropout=0.0)
+        target, lengths = self.target(generator), torch.tensor([2, 6, 3, 5])
+        mask = torch.arange(6) < lengths[:, None]
+        optimizer = torch.optim.Adam(generator.parameters(), 1e-2)
+        for _ in range(150):
+            generator(target=target, target_mask=mask, **self.source()).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        output = generator.eval().generate(**self.source(), **self.quick)
+        assert output.mask.sum(1).tolist() == lengths.tolist()
+        for row, length in enumerate(lengths):
+            assert torch.equal(output.values[row, ..., :length], target[row, ..., :length])
+
+
+class TestCodebooksOfAnyLength(TestCodesOfAnyLength):
+    books = 2
+
+
+class TestDelayedCodebooksOfAnyLength(TestCodesOfAnyLength):
+    order, books = "delay", 2
 
 
 class TestGPT2WithClasses(AutoregressiveConformance):
@@ -55,10 +154,10 @@ def test_guidance_is_that_of_the_two_distributions(prior, source):
     first = prior.generate(**source, do_sample=False, guidance=5.0).values[:, 0, 0]
     with torch.no_grad():
         condition = prior.source_encoder(**source)
-        start = torch.full((3, 1), 12)
-        towards = prior._logits(start, condition.hidden, condition.mask).logits[:, -1]
+        start = torch.full((3, 1, 1), 13)
         hidden = prior.source_encoder.hide(condition, torch.ones(3, dtype=torch.bool))
-        away = prior._logits(start, hidden.hidden, hidden.mask).logits[:, -1]
+        states = [prior._hidden_states(start, 0, each).last_hidden_state[:, -1] for each in (condition, hidden)]
+        towards, away = (prior._next_logits(state, 0)[:, 0, :12] for state in states)
     assert torch.equal(first, (away + 5 * (towards - away)).argmax(-1))
 
 
@@ -68,12 +167,6 @@ def test_samples_are_repeatable_and_leave_the_global_state_alone(prior, source):
     assert torch.equal(one, two)
     assert torch.equal(state, torch.random.get_rng_state())
     assert not torch.equal(one, prior.generate(**source, generator=torch.Generator().manual_seed(2)).values)
-
-
-def test_never_makes_the_start_of_a_sequence(prior, source):
-    with torch.no_grad():
-        prior.language_model.get_output_embeddings().weight[12] += 100
-    assert prior.generate(**source).values.max() < 12
 
 
 def test_loss_is_that_of_next_codes(prior, source):
@@ -96,21 +189,110 @@ def test_padding_does_not_count(prior, source):
     assert one == two
 
 
-def test_refuses_a_decoder_that_does_not_fit():
-    with pytest.raises(ValueError, match="vocab_size 13, but num_codes 13 .* need 14"):
-        tiny.code_prior((3, 4), num_codes=13)
-    with pytest.raises(ValueError, match=r"64 positions, but target_shape \(9, 8\) needs 72"):
+def test_refuses_what_does_not_fit(prior, source):
+    with pytest.raises(ValueError, match=r"64 positions, but codes out of 12 of shape \(9, 8\) needs 72"):
         tiny.code_prior((9, 8))
-    with pytest.raises(ValueError, match="`add_cross_attention` False"):
-        AutoregressiveGenerator.from_components(tiny.gpt2(add_cross_attention=False), (2, 2), 12, tiny.bert())
-    with pytest.raises(ValueError, match="not both"):
-        tiny.code_prior((3, 4), num_classes=3)
+    with pytest.raises(ValueError, match="must be a language model of transformers, got a ViTConfig"):
+        AutoregressiveGenerator.from_components(ViTConfig(), (2, 2), 12)
+    with pytest.raises(ValueError, match="`order` must be one of interleave, delay, got 'random'"):
+        tiny.code_prior((3, 4), order="random")
+    with pytest.raises(ValueError, match="'delay', which needs `num_codebooks` of at least 2"):
+        tiny.code_prior((3, 4), order="delay")
+    with pytest.raises(ValueError, match="`max_places` belongs to a target_shape whose last size is None"):
+        tiny.code_prior((3, None))
+    delayed = tiny.code_prior((2, 4), order="delay", num_codebooks=2)
+    with pytest.raises(ValueError, match="`num_beams` must be 1 with `order` 'delay', got 2"):
+        delayed.generate(**source, num_beams=2, do_sample=False)
 
 
-def test_loads_a_decoder_by_folder(tmp_path):
-    from transformers import GPT2LMHeadModel
+def test_a_prefix_and_what_is_written_need_their_positions():
+    prior = AutoregressiveGenerator.from_components(tiny.llama(max_position_embeddings=12), (3, 4), 12, tiny.bert())
+    with pytest.raises(ValueError, match="LlamaModel has 12 positions, but a source and what is written take 13"):
+        prior.generate(input_ids=torch.tensor([[2, 3]]))
 
-    model = GPT2LMHeadModel(tiny.gpt2())
+
+@pytest.mark.parametrize("order", ["interleave", "delay"])
+@pytest.mark.parametrize("decoder", [tiny.gpt2, tiny.llama])
+def test_cache_changes_nothing_with_codebooks(order, decoder, source):
+    torch.manual_seed(0)
+    prior = AutoregressiveGenerator.from_components(
+        decoder(), (3, 5), 12, tiny.bert(), num_codebooks=3, order=order
+    ).eval()  # fmt: skip
+    for guidance in (1.0, 3.0):
+        asked = {"do_sample": False, "guidance": guidance}
+        cached = prior.generate(**source, **asked).values
+        assert torch.equal(cached, prior.generate(**source, **asked, use_cache=False).values)
+
+
+@pytest.mark.parametrize("make", [tiny.t5, tiny.bart_both])
+def test_starts_from_an_encoder_decoder_by_folder(make, tmp_path, source):
+    """Both halves keep what they learned; only the tokens of the codes are new."""
+    model = AutoModelForSeq2SeqLM.from_config(make())
     model.save_pretrained(tmp_path)
-    prior = AutoregressiveGenerator.from_components(str(tmp_path), (3, 4), 12, BertConfig(**tiny.bert().to_dict()))
-    assert torch.equal(prior.language_model.transformer.wte.weight, model.transformer.wte.weight)
+    prior = AutoregressiveGenerator.from_components(str(tmp_path), (3, 4), 12)
+    assert all(p.requires_grad for p in prior.parameters())
+    with torch.no_grad():
+        expected = model.get_encoder().eval()(**source).last_hidden_state
+        torch.testing.assert_close(prior.eval().source_encoder.encoder(**source).last_hidden_state, expected)
+    theirs = {k: v for k, v in model.get_decoder().state_dict().items() if "embed_tokens" not in k}
+    ours = prior.language_model.state_dict()
+    assert theirs and all(torch.equal(ours[name], weight) for name, weight in theirs.items())
+
+
+def test_bert_to_gpt2_by_folders(tmp_path):
+    GPT2LMHeadModel(tiny.gpt2(add_cross_attention=False)).save_pretrained(tmp_path / "gpt2")
+    BertModel(tiny.bert()).save_pretrained(tmp_path / "bert")
+    expected = GPT2LMHeadModel.from_pretrained(tmp_path / "gpt2").transformer.h[0].attn.c_attn.weight
+    prior = AutoregressiveGenerator.from_components(str(tmp_path / "gpt2"), (3, 4), 12, str(tmp_path / "bert"))
+    assert torch.equal(prior.language_model.h[0].attn.c_attn.weight, expected)
+    assert prior.language_model.config.add_cross_attention
+    frozen = {name.split(".")[0] for name, p in prior.named_parameters() if not p.requires_grad}
+    assert frozen == {"source_encoder"}
+
+
+@pytest.mark.parametrize(
+    "make, kind",
+    [(tiny.gpt2, AutoModelForCausalLM), (tiny.llama, AutoModelForCausalLM), (tiny.t5, AutoModelForSeq2SeqLM)],
+)
+def test_codes_that_are_its_tokens_are_as_likely_as_before(make, kind, source):
+    """With as many codes as tokens, a pretrained model keeps its embeddings and its head, in the right scale."""
+    torch.manual_seed(0)
+    model = kind.from_config(make()).eval()
+    ids, vocabulary = torch.tensor([[3, 5, 2, 7]]), model.config.vocab_size
+    prior = AutoregressiveGenerator.from_components(
+        model,
+        (None,),
+        vocabulary,
+        max_places=6,
+        prefix_vocabulary_size=None if model.config.is_encoder_decoder else vocabulary,
+    ).eval()
+    with torch.no_grad():
+        text = {"input_ids": ids[:, :2]}
+        if model.config.is_encoder_decoder:
+            expected = model(**text, decoder_input_ids=torch.tensor([[0, 4, 6]])).logits[0]
+            written = torch.tensor([[[vocabulary + 1, 4, 6]]])
+        else:
+            expected = model(input_ids=torch.tensor([[3, 5, 4, 6]])).logits[0, 2:]
+            written = torch.tensor([[[4, 6]]])
+        condition = prior._read(dict(text))
+        if not model.config.is_encoder_decoder:  # the prefix, and what follows, without the start between them
+            embeddings = prior.language_model.get_input_embeddings()
+            inputs = torch.cat([condition.hidden, embeddings(written[:, 0])], dim=1)
+            states = prior.language_model(inputs_embeds=inputs).last_hidden_state[0, 2:]
+        else:
+            states = prior._hidden_states(written, 0, condition).last_hidden_state[0]
+        found = torch.nn.functional.linear(states, prior.head.weight[:vocabulary])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_hosts_language_models_and_no_masked_ones():
+    codes, floats = RepresentationSpec((4,), 12), RepresentationSpec((4,))
+    for config, hosted in (
+        (tiny.gpt2(), True),
+        (tiny.llama(), True),
+        (tiny.t5(), True),
+        (tiny.bart_both(), True),
+        (tiny.bert(), False),
+    ):
+        assert AutoregressiveGenerator.hosts(config.to_dict(), codes) is hosted
+        assert not AutoregressiveGenerator.hosts(config.to_dict(), floats)

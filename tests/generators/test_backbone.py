@@ -3,16 +3,23 @@ import tiny
 import torch
 from diffusers import FluxTransformer2DModel
 
-from regen_hf import DiffusionGenerator
-from regen_hf.generators.backbone import condition_widths
+from regen_hf import DiffusionGenerator, DiffusionGeneratorConfig
+from regen_hf.generators.backbone import Backbone
 
 SHAPE = (4, 4, 4)
 
 
 def test_reads_the_widths_of_conditions():
-    assert condition_widths(tiny.sd3(SHAPE)) == (16, 24)
-    assert condition_widths(tiny.unet(SHAPE)) == (16, None)
-    assert condition_widths(tiny.dit(SHAPE)) == (None, None)
+    def widths(net, shape=SHAPE):
+        backbone = Backbone(net, DiffusionGeneratorConfig(target_shape=shape))
+        return backbone.hidden_width, backbone.pooled_width
+
+    assert widths(tiny.sd3(SHAPE)) == (16, 24)
+    assert widths(tiny.unet(SHAPE)) == (16, None)
+    assert widths(tiny.dit(SHAPE)) == (None, None)
+    assert widths(tiny.prior_transformer(), (16,)) == (16, 16)
+    assert widths(tiny.stable_audio(), (4, 8)) == (24, 20)
+    assert widths(tiny.wan(), (4, 2, 4, 4)) == (28, None)
 
 
 def test_refuses_a_backbone_that_does_not_fit():
@@ -20,8 +27,8 @@ def test_refuses_a_backbone_that_does_not_fit():
         DiffusionGenerator.from_components(tiny.sd3(SHAPE), (8, 4, 4), tiny.bert())
     with pytest.raises(ValueError, match=r"sample_size 4, but target_shape is \(4, 8, 8\)"):
         DiffusionGenerator.from_components(tiny.sd3(SHAPE), (4, 8, 8), tiny.bert())
-    with pytest.raises(ValueError, match=r"in_channels 3.*source_shape \(3, 4, 4\) stacked onto it needs"):
-        DiffusionGenerator.from_components(tiny.unet(tiny.IMAGE), tiny.IMAGE, source_shape=[3, 4, 4])
+    with pytest.raises(ValueError, match=r"in_channels 4.*source_shape \(3, 4, 4\) stacked .* in_channels 7"):
+        DiffusionGenerator.from_components(tiny.dit(SHAPE), SHAPE, source_shape=[3, 4, 4])
     with pytest.raises(ValueError, match="takes no encoder_hidden_states"):
         DiffusionGenerator.from_components(tiny.dit(SHAPE), SHAPE, tiny.bert())
     with pytest.raises(ValueError, match="num_embeds_ada_norm 5, but num_classes 7 needs 7"):

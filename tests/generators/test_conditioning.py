@@ -1,9 +1,15 @@
 import pytest
 import tiny
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, BartModel, ViTModel, Wav2Vec2Model
 
-from regen_hf.generators.conditioning import ChannelStatistics, SourceEncoder
+from regen_hf.generators.conditioning import (
+    ConditionalGeneratorConfig,
+    SourceEncoder,
+    load_source_encoder,
+    load_source_encoders,
+    sinusoids,
+)
 
 
 def encoder(**settings):
@@ -38,7 +44,7 @@ def test_hiding_leaves_nothing_of_the_source():
 def test_without_text_or_class_there_is_the_null_source():
     condition = encoder(source_encoder_config=None)(batch_size=3)
     assert condition.hidden.shape == (3, 1, 24)
-    with pytest.raises(ValueError, match="`input_ids` is not taken: this generator reads neither text nor class"):
+    with pytest.raises(ValueError, match="`input_ids` is not taken: this generator reads nothing"):
         encoder(source_encoder_config=None)(input_ids=torch.tensor([[1]]))
 
 
@@ -54,19 +60,73 @@ def test_tied_weights_of_the_text_encoder_survive_reloading(tmp_path):
     assert torch.equal(reloaded.encoder.embed_tokens.weight, expected)
 
 
-def test_statistics_in_parts_are_those_of_the_whole():
-    values = torch.randn(50, 3, 5) * torch.tensor([1.0, 10.0, 0.1]).view(3, 1) + 4
-    whole, parts = ChannelStatistics(3), ChannelStatistics(3)
-    whole.fit([values])
-    parts.fit(values.split(7))
-    torch.testing.assert_close(whole.mean, values.mean((0, 2)))
-    torch.testing.assert_close(whole.std, values.std((0, 2), correction=0))
-    torch.testing.assert_close(parts.state_dict(), whole.state_dict())
-    with pytest.raises(ValueError, match="got 0 values"):
-        whole.fit([])
+def reader(width: int = 24, encoders=None, **settings) -> SourceEncoder:
+    torch.manual_seed(0)
+    return SourceEncoder(ConditionalGeneratorConfig(**settings), width, encoders).eval()
 
 
-def test_a_constant_channel_does_not_divide_by_zero():
-    statistics = ChannelStatistics(1)
-    statistics.fit([torch.full((4, 1, 2), 7.0)])
-    assert torch.isfinite(statistics.normalize(torch.full((1, 1, 2), 7.0))).all()
+def test_several_sources_at_once_follow_each_other():
+    encoders = load_source_encoders([tiny.bert(), ViTModel(tiny.vit()), Wav2Vec2Model(tiny.wav2vec2())])
+    assert list(encoders) == ["source_encoder", "source_image_encoder", "source_audio_encoder"]
+    described = {f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()}
+    source = reader(encoders=encoders, num_classes=3, source_shape=[5], source_num_codes=7, **described)
+    given = {
+        "input_ids": torch.tensor([[2, 3, 4, 0]]), "attention_mask": torch.tensor([[1, 1, 1, 0]]),
+        "pixel_values": torch.rand(1, 3, 8, 8), "class_labels": torch.tensor([[1]]),
+        "input_values": torch.rand(1, 400), "padding_mask": torch.ones(1, 400),
+        "source": torch.tensor([[0, 1, 2, 3, 6]]),
+    }  # fmt: skip
+    with torch.no_grad():
+        condition = source(**given)
+        frames = encoders["source_audio_encoder"](given["input_values"]).last_hidden_state.shape[1]
+        assert condition.hidden.shape == (1, 4 + 5 + frames + 1 + 5, 24)
+        assert condition.mask.sum() == condition.mask.numel() - 1
+        other = source(**{**given, "pixel_values": torch.zeros(1, 3, 8, 8)})
+    same = (condition.hidden == other.hidden).all(-1)[0]
+    assert same[:4].all() and not same[4:9].any() and same[9:].all()
+    with pytest.raises(ValueError, match="`pixel_values` is missing: this generator reads `input_ids` and `pixel_val"):
+        source(**{name: value for name, value in given.items() if name != "pixel_values"})
+
+
+def test_a_representation_is_read_position_by_position():
+    codes = reader(source_shape=[2, None], source_num_codes=4, source_num_codebooks=2)
+    one, two = torch.tensor([[[0, 1, 2], [3, 3, 3]]]), torch.tensor([[[0, 1, 2], [3, 3, 0]]])
+    with torch.no_grad():
+        first, second = codes(source=one).hidden, codes(source=two).hidden
+        table = codes.representation_embedding.weight
+        torch.testing.assert_close(first[0, 0], table[0] + table[4 + 3] + sinusoids(1, 24, table)[0])
+    assert torch.equal(first[0, :2], second[0, :2]) and not torch.equal(first[0, 2], second[0, 2])
+    vector = reader(source_shape=[6])
+    assert vector(source=torch.rand(3, 6)).hidden.shape == (3, 1, 24)
+    grid = reader(source_shape=[6, 2, 2])
+    assert grid(source=torch.rand(3, 6, 2, 2)).hidden.shape == (3, 4, 24)
+    with pytest.raises(ValueError, match=r"`source` must be continuous.*\(6, 2, 2\), got .* \(6, 2, 3\)"):
+        grid(source=torch.rand(3, 6, 2, 3))
+
+
+def test_padding_of_a_representation_is_no_part_of_it():
+    encoders = load_source_encoders(None, tiny.bert())
+    described = {"source_representation_encoder_config": tiny.bert().to_dict()}
+    source = reader(encoders=encoders, source_shape=[None], source_num_codes=9, **described)
+    with torch.no_grad():
+        short = source(source=torch.tensor([[1, 2]]))
+        long = source(source=torch.tensor([[1, 2, 5]]), source_mask=torch.tensor([[True, True, False]]))
+    torch.testing.assert_close(short.hidden, long.hidden[:, :2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(short.pooled, long.pooled, rtol=1e-4, atol=1e-5)
+
+
+def test_encoders_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="`source_encoder` has two encoders that read input_ids"):
+        load_source_encoders([tiny.bert(), tiny.bert()])
+    with pytest.raises(TypeError, match="`source_encoder`: a part must be a name, a HubReference, a config"):
+        load_source_encoders([7])
+    with pytest.raises(ValueError, match="`source_num_codes` describes a source representation, which needs"):
+        ConditionalGeneratorConfig(source_num_codes=5)
+
+
+def test_the_encoder_of_an_encoder_decoder_by_folder(tmp_path):
+    model = BartModel(tiny.bart_both())
+    model.save_pretrained(tmp_path)
+    encoder = load_source_encoder(str(tmp_path))
+    assert torch.equal(encoder.layers[0].fc1.weight, model.encoder.layers[0].fc1.weight)
+    assert not any(p.requires_grad for p in encoder.parameters())

@@ -2,10 +2,19 @@
 
 from .autoregressive import AutoregressiveGenerator, AutoregressiveGeneratorConfig
 from .diffusion import DiffusionGenerator, DiffusionGeneratorConfig
+from .masked import MaskedGenerator, MaskedGeneratorConfig
+from .regression import RegressionGenerator, RegressionGeneratorConfig
+from .vocoder import VocoderGenerator, VocoderGeneratorConfig
 
 __all__ = [
     "AutoregressiveGenerator",
     "AutoregressiveGeneratorConfig",
     "DiffusionGenerator",
     "DiffusionGeneratorConfig",
+    "MaskedGenerator",
+    "MaskedGeneratorConfig",
+    "RegressionGenerator",
+    "RegressionGeneratorConfig",
+    "VocoderGenerator",
+    "VocoderGeneratorConfig",
 ]

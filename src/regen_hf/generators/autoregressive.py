@@ -1,35 +1,48 @@
-"""Codes one after the other, by any transformers decoder that attends to its source."""
+"""Codes one after the other, by the decoder of any language model of transformers."""
 
 import contextlib
-import inspect
-import math
+import copy
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    DynamicCache,
-    EncoderDecoderCache,
-    GenerationMixin,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import DynamicCache, EncoderDecoderCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
 
 from ..contracts import PreTrainedGenerator, check_settings
 from ..outputs import LossOutput, Representation, RepresentationSpec
-from .conditioning import ConditionalGeneratorConfig, SourceEncoder, load_source_encoder
+from .code_order import IGNORED, ORDERS
+from .conditioning import (
+    SOURCE_NAMES,
+    Condition,
+    ConditionalGeneratorConfig,
+    SourceEncoder,
+    describe_source,
+    load_source_encoders,
+)
+from .language_model import LanguageModel, build_decoder, load_language_model, sees_source
 
 
 class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     """
     Args:
-        language_model_config: the transformers decoder; it needs cross-attention, `num_codes + 1` tokens (the last one
-            starts every sequence) and room for as many positions as there are codes.
-        target_shape: the shape of the codes, for example `[8, 8]`; they are written row by row.
+        language_model_config: of the transformers decoder, whose vocabulary is `vocabulary_size`.
+        target_shape: the shape of the codes, for example `[8, 8]`, written row by row; the last size may be `None`.
         num_codes: the number of different codes.
+        num_codebooks: how many codes stand for the same place; they are then the first of `target_shape`.
+        target_rate: how many places make a second.
+        order: of several codebooks: `"interleave"`, place by place, or `"delay"`, all of them at each step.
+        max_places: how many places there are at most, where their number varies.
+        prefix_vocabulary_size: the number of tokens of a source text that the language model reads itself, before
+            what it writes.
     """
 
     model_type = "regen_autoregressive"
@@ -39,18 +52,56 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     }
 
     language_model_config: dict | PreTrainedConfig | None = None
-    target_shape: list[int] | tuple[int, ...] = (8, 8)
+    target_shape: list[int | None] | tuple[int | None, ...] = (8, 8)
     num_codes: int = 256
+    num_codebooks: int = 1
+    target_rate: float | None = None
+    order: str = "interleave"
+    max_places: int | None = None
+    prefix_vocabulary_size: int | None = None
+    shares_vocabulary: bool = False
     is_encoder_decoder: bool = True
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        if self.source_shape is not None:
-            raise ValueError("`source_shape` must be None: AutoregressiveGenerator reads text or classes.")
+        if self.order not in ORDERS:
+            raise ValueError(f"`order` must be one of {', '.join(ORDERS)}, got {self.order!r}.")
+        if self.order == "delay" and self.num_codebooks == 1:
+            raise ValueError("`order` is 'delay', which needs `num_codebooks` of at least 2, got 1.")
+        if self.varies != (self.max_places is not None):
+            given = f"target_shape {tuple(self.target_shape)} and max_places {self.max_places}"
+            raise ValueError(f"`max_places` belongs to a target_shape whose last size is None, got {given}.")
+        if None in self.target_shape[:-1]:
+            raise ValueError(f"`target_shape` may vary in its last size only, got {tuple(self.target_shape)}.")
+
+    @property
+    def varies(self) -> bool:
+        """Whether targets differ in length."""
+        return self.target_shape[-1] is None
+
+    @property
+    def places(self) -> int:
+        """How many places there are, or may be."""
+        shape = self.target_shape[1:] if self.num_codebooks > 1 else self.target_shape
+        count = 1
+        for size in shape:
+            count *= self.max_places if size is None else size
+        return count
 
     @property
     def target_spec(self) -> RepresentationSpec:
-        return RepresentationSpec(tuple(self.target_shape), self.num_codes)
+        return RepresentationSpec(tuple(self.target_shape), self.num_codes, self.num_codebooks, self.target_rate)
+
+    @property
+    def first_code(self) -> int:
+        """Where in the language model's vocabulary the codes begin."""
+        return 0 if self.shares_vocabulary else self.prefix_vocabulary_size or 0
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens the language model reads: those of a source, the codes, and the start of a sequence."""
+        codes = self.first_code + self.num_codes * self.num_codebooks
+        return max(codes, self.prefix_vocabulary_size or 0) + 1
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
         """The decoder's configuration, from which transformers' `generate` makes its caches."""
@@ -58,16 +109,21 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
 
     @property
     def vocab_size(self) -> int:
-        """What transformers' `generate` chooses from."""
-        return self.num_codes
+        """What transformers' `generate` chooses from: the codes of one codebook, the end and the start."""
+        return self.num_codes + 2
 
 
 class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
-    """Makes codes by next-code prediction, as DALL·E (Ramesh et al., 2021) and LlamaGen (Sun et al., 2024) do.
+    """Makes codes by next-code prediction, as DALL·E (Ramesh et al., 2021), LlamaGen (Sun et al., 2024) and MusicGen
+    (Copet et al., 2023) do.
+
+    A decoder with cross-attention attends to the source; before any other, such as Llama's, the source is put as a
+    prefix. Where a pretrained language model has as many tokens as there are codes, the codes are its tokens: it
+    keeps its embeddings and its head.
 
     Example:
         >>> from transformers import GPT2Config
-        >>> decoder = GPT2Config(vocab_size=17, n_positions=4, n_embd=8, n_layer=1, n_head=2, add_cross_attention=True)
+        >>> decoder = GPT2Config(n_positions=4, n_embd=8, n_layer=1, n_head=2)
         >>> prior = AutoregressiveGenerator.from_components(decoder, target_shape=(2, 2), num_codes=16, num_classes=3)
         >>> prior.generate(class_labels=torch.tensor([[2]]), do_sample=False).values.shape
         torch.Size([1, 2, 2])
@@ -82,64 +138,93 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         self,
         config: AutoregressiveGeneratorConfig,
         language_model: PreTrainedModel | None = None,
-        source_encoder: PreTrainedModel | None = None,
+        source_encoders: dict[str, PreTrainedModel] | None = None,
     ):
         super().__init__(config)
-        self.language_model = language_model or AutoModelForCausalLM.from_config(config.language_model_config)
-        self._check_language_model()
-        self.source_encoder = SourceEncoder(config, self.language_model.config.hidden_size, source_encoder)
+        self.language_model = language_model or build_decoder(config.language_model_config)
+        self._order = ORDERS[config.order](config.num_codes, config.num_codebooks)
+        self._check_positions()
+        width = self.language_model.config.hidden_size
+        self.head = nn.Linear(width, config.num_codes * config.num_codebooks + 1, bias=False)  # the last is the end
+        self.source_encoder = SourceEncoder(config, width, source_encoders)
         self.post_init()
-        start = config.num_codes
+        end, start = self._order.end, self._order.start
         self.generation_config.update(decoder_start_token_id=start, bos_token_id=start, pad_token_id=start)
-        self.generation_config.eos_token_id = None
+        self.generation_config.eos_token_id = end if config.varies else None
 
     @classmethod
     def from_components(
         cls,
         language_model: str | PreTrainedModel | PreTrainedConfig,
-        target_shape: tuple[int, ...],
+        target_shape: tuple[int | None, ...],
         num_codes: int,
-        source_encoder: str | PreTrainedModel | PreTrainedConfig | None = None,
+        source_encoder: Any = None,
+        representation_encoder: Any = None,
         **settings,
     ) -> "AutoregressiveGenerator":
         """
         Args:
-            language_model: a transformers decoder by name, live, or new from a config.
+            language_model: a language model of transformers by name, live, or new from a config: a decoder, such as
+                GPT-2 or Llama, or an encoder-decoder, such as T5 or BART, whose encoder then reads the source text
+                if there is no other source.
             target_shape, num_codes: what the codes are.
-            source_encoder: a transformers encoder by name, live, or new from a config; `None` where X is no text.
+            source_encoder: a transformers encoder of text, images or waveforms by name, live, or new from a config;
+                several in a list; `None` where X is nothing of this kind.
+            representation_encoder: likewise, for the positions of a source representation.
             settings: the other fields of [`AutoregressiveGeneratorConfig`].
         """
         check_settings(AutoregressiveGeneratorConfig, settings)
-        if isinstance(language_model, str):
-            language_model = AutoModelForCausalLM.from_pretrained(language_model, use_safetensors=True)
-        elif isinstance(language_model, PreTrainedConfig):
-            language_model = AutoModelForCausalLM.from_config(language_model)
-        encoder = None if source_encoder is None else load_source_encoder(source_encoder)
+        encoders = load_source_encoders(source_encoder, representation_encoder)
+        others = encoders or any(settings.get(name) for name in ("num_classes", "source_shape"))
+        reads_prefix = settings.get("prefix_vocabulary_size")
+        loaded = load_language_model(language_model, has_source=not reads_prefix)
+        if loaded.encoder is not None and not others and not reads_prefix:
+            encoders = {"source_encoder": loaded.encoder}
+        known = not isinstance(language_model, PreTrainedConfig)
         config = AutoregressiveGeneratorConfig(
-            language_model_config=language_model.config.to_dict(),
-            source_encoder_config=None if encoder is None else encoder.config.to_dict(),
+            language_model_config=loaded.decoder.config.to_dict(),
+            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
             target_shape=list(target_shape),
             num_codes=num_codes,
+            shares_vocabulary=known and num_codes == loaded.decoder.config.vocab_size,
             **settings,
         )
-        return cls(config, language_model=language_model, source_encoder=encoder)
+        _resize(loaded.decoder, config)
+        config.language_model_config = type(loaded.decoder.config).from_dict(loaded.decoder.config.to_dict())
+        generator = cls(config, language_model=loaded.decoder, source_encoders=encoders)
+        if config.shares_vocabulary:
+            generator._take_tokens(loaded)
+        return generator
 
-    def _check_language_model(self) -> None:
-        config, name = self.language_model.config, type(self.language_model).__name__
-        length = math.prod(self.config.target_shape)
-        if "encoder_hidden_states" not in inspect.signature(self.language_model.forward).parameters:
-            raise ValueError(f"{name} cannot attend to a source: its forward takes no `encoder_hidden_states`.")
-        if getattr(config, "add_cross_attention", True) is False:
-            raise ValueError(f"{name} has `add_cross_attention` False, so it would not see the source; set it to True.")
-        if config.vocab_size < self.config.num_codes + 1:
+    @classmethod
+    def hosts(cls, described: dict, target: RepresentationSpec) -> bool:
+        kind = described.get("model_type")
+        writes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        return target.num_codes is not None and (writes or kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
+
+    @classmethod
+    def for_spec(cls, part, target: RepresentationSpec, source: RepresentationSpec | None, **settings):
+        described = {"num_codebooks": target.num_codebooks, "target_rate": target.rate, **describe_source(source)}
+        return cls.from_components(part, target.shape, target.num_codes, **{**described, **settings})
+
+    def _check_positions(self) -> None:
+        decoder, length = self.language_model, self._order.length(self.config.places) + int(self.config.varies)
+        positions = getattr(decoder.config, "max_position_embeddings", None)
+        if positions is not None and positions < length:
             raise ValueError(
-                f"{name} has vocab_size {config.vocab_size}, but num_codes {self.config.num_codes} and the start of a "
-                f"sequence need {self.config.num_codes + 1}."
+                f"{type(decoder).__name__} has {positions} positions, but {self.config.target_spec} needs {length}."
             )
-        if (positions := getattr(config, "max_position_embeddings", None)) is not None and positions < length:
-            raise ValueError(
-                f"{name} has {positions} positions, but target_shape {tuple(self.config.target_shape)} needs {length}."
-            )
+
+    @torch.no_grad()
+    def _take_tokens(self, loaded: LanguageModel) -> None:
+        """The codes are the tokens of a pretrained model, and so are the two ends where it knows them."""
+        embeddings = self.language_model.get_input_embeddings().weight
+        if loaded.start is not None:
+            embeddings[-1] = embeddings[loaded.start]
+        if loaded.head is not None:
+            self.head.weight[:-1] = loaded.head[: self.config.num_codes]
+            if loaded.end is not None:
+                self.head.weight[-1] = loaded.head[loaded.end]
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         return self.source_encoder
@@ -148,99 +233,201 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         self,
         target: torch.Tensor | None = None,
         target_mask: torch.Tensor | None = None,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        class_labels: torch.Tensor | None = None,
         *,
         encoder_outputs: BaseModelOutput | None = None,
+        attention_mask: torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         past_key_values: EncoderDecoderCache | None = None,
         use_cache: bool | None = None,
         guidance: float | None = None,
         return_dict: bool = True,
+        **source: torch.Tensor,
     ) -> LossOutput | Seq2SeqLMOutput:
         """With `target` `(batch, *config.target_shape)`, the mean cross-entropy of its codes; the remaining arguments
-        are those of one step of transformers' `generate`."""
+        are those of one step of transformers' `generate`, and what [`SourceEncoder`] reads."""
         if target is None:
-            return self._step(
-                encoder_outputs, attention_mask, decoder_input_ids, past_key_values, use_cache, guidance or 1.0
-            )
-        codes = target.flatten(1)
-        condition = self.source_encoder(input_ids, attention_mask, class_labels, batch_size=len(codes))
-        hidden = torch.rand(len(codes), device=codes.device) < self.config.condition_dropout
+            condition = Condition.of(encoder_outputs.last_hidden_state, attention_mask)
+            return self._step(condition, decoder_input_ids, past_key_values, use_cache, guidance or 1.0)
+        if attention_mask is not None:
+            source["attention_mask"] = attention_mask
+        condition = self._read(source, len(target))
+        hidden = torch.rand(len(target), device=target.device) < self.config.condition_dropout
         condition = self.source_encoder.hide(condition, hidden)
-        start = codes.new_full((len(codes), 1), self.config.num_codes)
-        logits = self._logits(torch.cat([start, codes[:, :-1]], dim=1), condition.hidden, condition.mask).logits
-        ignored = codes if target_mask is None else codes.masked_fill(~target_mask.flatten(1).bool(), -100)
-        loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), ignored.flatten(), ignore_index=-100)
+        mask = None if target_mask is None else target_mask.flatten(1)
+        tokens, labels = self._order.tokens(self._flat(target), mask, self.config.varies)
+        states = self._hidden_states(tokens, 0, condition).last_hidden_state[:, -tokens.shape[-1] :]
+        loss = self._cross_entropy(states, labels)
         return LossOutput(loss=loss, terms={"cross_entropy": loss.detach()})
 
-    def _logits(self, ids: torch.Tensor, hidden: torch.Tensor, mask: torch.Tensor, **cache):
-        output = self.language_model(input_ids=ids, encoder_hidden_states=hidden, encoder_attention_mask=mask, **cache)
-        output.logits = output.logits[..., : self.config.num_codes]  # never the start of a sequence
-        return output
+    def _flat(self, codes: torch.Tensor) -> torch.Tensor:
+        """`(batch, codebooks, places)`"""
+        return codes.flatten(2) if self.config.num_codebooks > 1 else codes.flatten(1)[:, None]
 
-    def _step(self, encoder_outputs, mask, ids, past_key_values, use_cache, guidance: float) -> Seq2SeqLMOutput:
-        hidden = encoder_outputs.last_hidden_state
-        mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device) if mask is None else mask
+    def _read(self, source: dict[str, torch.Tensor], rows: int | None = None) -> Condition:
+        """What the source says; a text that the language model reads itself is in its own embeddings."""
+        if self.config.prefix_vocabulary_size is None:
+            return self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
+        ids, mask = source.pop("input_ids", None), source.pop("attention_mask", None)
+        if ids is None:
+            raise ValueError("`input_ids` is missing: the language model of this generator reads the text itself.")
+        hidden = self.language_model.get_input_embeddings()(ids)
+        mask = torch.ones_like(ids) if mask is None else mask
+        condition = self.source_encoder(**source, batch_size=len(ids))
+        if any(each is not None for each in source.values()):
+            hidden, mask = torch.cat([condition.hidden, hidden], 1), torch.cat([condition.mask, mask], 1)
+        return Condition.of(hidden, mask)
+
+    def _hidden_states(self, tokens: torch.Tensor, position: int, condition: Condition, cache=None, use_cache=None):
+        """The decoder's output for tokens `(batch, codebooks at a step, length)` that begin at `position`."""
+        positions = torch.arange(position, position + tokens.shape[-1], device=tokens.device)
+        rows = self.config.first_code + self._order.slots(positions) * self.config.num_codes + tokens
+        rows = rows.masked_fill(tokens >= self.config.num_codes, self.config.vocabulary_size - 1)
+        embedded = self.language_model.get_input_embeddings()(rows).sum(1)
+        if sees_source(self.language_model):
+            return self.language_model(
+                inputs_embeds=embedded, encoder_hidden_states=condition.hidden,
+                encoder_attention_mask=condition.mask, past_key_values=cache, use_cache=use_cache,
+            )  # fmt: skip
+        written = torch.ones(len(tokens), position + tokens.shape[-1], dtype=torch.long, device=tokens.device)
+        mask = torch.cat([condition.mask, written], dim=1)
+        limit = getattr(self.language_model.config, "max_position_embeddings", None)
+        if limit is not None and mask.shape[1] > limit:
+            name = type(self.language_model).__name__
+            raise ValueError(f"{name} has {limit} positions, but a source and what is written take {mask.shape[1]}.")
+        places = (mask.cumsum(1) - 1).clamp(min=0)
+        if position == 0:
+            embedded = torch.cat([condition.hidden.to(embedded.dtype), embedded], dim=1)
+        return self.language_model(
+            inputs_embeds=embedded, attention_mask=mask, position_ids=places[:, -embedded.shape[1] :],
+            past_key_values=None if cache is None else cache.self_attention_cache, use_cache=use_cache,
+        )  # fmt: skip
+
+    def _rows_of_head(self, book: int) -> torch.Tensor:
+        """The head's weights for one codebook, and for the end, which the first one predicts."""
+        own = self.head.weight[book * self.config.num_codes : (book + 1) * self.config.num_codes]
+        return torch.cat([own, self.head.weight[-1:]]) if self.config.varies and book == 0 else own
+
+    def _cross_entropy(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean over all labels `(batch, codebooks at a step, length)`, codebook by codebook."""
+        books, total = self.config.num_codebooks, 0.0
+        for book in range(books):
+            if labels.shape[1] == 1:  # in turn
+                own_states, own_labels = states[:, book::books], labels[:, 0, book::books]
+            else:
+                own_states, own_labels = states, labels[:, book]
+            logits = nn.functional.linear(own_states, self._rows_of_head(book)).float()
+            total = total + nn.functional.cross_entropy(
+                logits.flatten(0, 1), own_labels.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
+        return total / (labels != IGNORED).sum().clamp(min=1)
+
+    def _step(self, condition: Condition, ids, past_key_values, use_cache, guidance: float) -> Seq2SeqLMOutput:
+        books = self._order.rows(1)
+        tokens = ids.unflatten(0, (-1, books))
+        condition = condition.map(lambda tensor: tensor[::books].contiguous())
         if guidance != 1:  # row 2i is guided by row 2i + 1, which sees the null source
-            null = self.source_encoder.null.to(hidden.dtype).expand_as(hidden)
-            hidden = torch.stack([hidden, null], dim=1).flatten(0, 1)
-            mask = torch.stack([mask, torch.ones_like(mask)], dim=1).flatten(0, 1)
-            ids = ids.repeat_interleave(2, dim=0)
-        output = self._logits(ids, hidden, mask, past_key_values=past_key_values, use_cache=use_cache)
-        logits = output.logits
+            away = self.source_encoder.hide(condition, torch.ones(len(tokens), dtype=torch.bool, device=ids.device))
+            condition = Condition(*(_paired(*each) for each in zip(_tensors(condition), _tensors(away), strict=True)))
+            tokens = tokens.repeat_interleave(2, dim=0)
+        position = 0 if past_key_values is None else past_key_values.get_seq_length()
+        if position and not sees_source(self.language_model):
+            position -= condition.hidden.shape[1]
+        output = self._hidden_states(tokens, position, condition, past_key_values, use_cache)
+        logits = self._next_logits(output.last_hidden_state[:, -1], position + tokens.shape[-1] - 1)
         if guidance != 1:
-            towards, away = logits.float().unflatten(0, (-1, 2)).unbind(1)
-            logits = away + guidance * (towards - away)
-        return Seq2SeqLMOutput(logits=logits, past_key_values=output.past_key_values)
+            towards, away = logits.unflatten(0, (-1, 2)).unbind(1)
+            logits = torch.where(towards.isinf(), towards, away + guidance * (towards - away))
+        return Seq2SeqLMOutput(logits=logits.flatten(0, 1)[:, None], past_key_values=past_key_values)
+
+    def _next_logits(self, state: torch.Tensor, position: int) -> torch.Tensor:
+        """`(batch, codebooks at a step, num_codes + 2)`; what cannot come next is at minus infinity."""
+        logits = [
+            nn.functional.linear(state, self._rows_of_head(book)).float() for book in self._order.next_books(position)
+        ]
+        missing = [self.config.vocab_size - each.shape[-1] for each in logits]
+        padded = [nn.functional.pad(each, (0, n), value=-torch.inf) for each, n in zip(logits, missing, strict=True)]
+        return torch.stack(padded, dim=1)
 
     @torch.no_grad()
     def generate(
         self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        class_labels: torch.Tensor | None = None,
         *,
         guidance: float | None = None,
         generator: torch.Generator | None = None,
-        batch_size: int = 1,
-        **generation,
+        **source_and_generation,
     ) -> Representation:
         """
         Args:
-            input_ids, attention_mask: source text, `(batch, length)`.
-            class_labels: source classes, `(batch, 1)`.
             guidance: how far the logits go from those of the null source towards those of the source; 1 is none.
             generator: makes sampling repeatable for the same batch.
-            batch_size: how many targets, where there is no source at all.
-            generation: what transformers' `generate` takes: `do_sample` (true here by default), `temperature`,
-                `top_k`, `top_p`, `num_beams`, ...
+            source_and_generation: what [`SourceEncoder`] reads, or `batch_size` where that is nothing; and what
+                transformers' `generate` takes: `do_sample` (true here by default), `temperature`, `top_k`, `top_p`,
+                `num_beams`, ...
+
+        Returns:
+            Codes `(batch, *config.target_shape)`, with a mask where their number varies.
         """
         defaults = {"guidance": 1.0, "do_sample": True, "top_k": 0, **(self.config.generation or {})}
         default_guidance = defaults.pop("guidance")
         guidance = default_guidance if guidance is None else guidance
         self.config.check_guidance(guidance)
-        generation = {**defaults, **generation}
+        source = {name: value for name, value in source_and_generation.items() if name in SOURCE_NAMES}
+        generation = {k: v for k, v in {**defaults, **source_and_generation}.items() if k not in source}
         if not generation["do_sample"]:  # transformers warns of options that only sampling reads
             for name in defaults.keys() & {"top_k", "top_p", "temperature"}:
                 generation.pop(name, None)
-        rows = next((len(given) for given in (input_ids, class_labels) if given is not None), batch_size)
-        condition = self.source_encoder(input_ids, attention_mask, class_labels, batch_size=rows)
+        if self.config.order == "delay" and generation.get("num_beams", 1) != 1:
+            raise ValueError(f"`num_beams` must be 1 with `order` 'delay', got {generation['num_beams']}.")
+        condition = self._read(source)
+        with _seeded(generator, self.device):
+            tokens = self._write(condition, guidance, generation)
+        return self._written(tokens)
+
+    def _write(self, condition: Condition, guidance: float, generation: dict[str, Any]) -> torch.Tensor:
+        """What transformers' `generate` writes, without the start."""
+        config, order = self.config, self._order
         if guidance != 1 and generation.get("use_cache", True):
             generation["past_key_values"] = _PairedCache(DynamicCache(), DynamicCache())
-        length = math.prod(self.config.target_shape)
-        with _seeded(generator, self.device):
-            ids = GenerationMixin.generate(
-                self,
-                encoder_outputs=BaseModelOutput(last_hidden_state=condition.hidden),
-                attention_mask=condition.mask,
-                guidance=guidance,
-                min_new_tokens=length,
-                max_new_tokens=length,
-                **generation,
-            )
-        return Representation(values=ids[:, 1:].reshape(-1, *self.config.target_shape))
+        if processor := order.processor(None if config.varies else config.places):
+            generation["logits_processor"] = [*generation.get("logits_processor", []), processor]
+        length = order.length(config.places)
+        generation = {"min_new_tokens": 1 if config.varies else length, "max_new_tokens": length, **generation}
+        repeated = order.rows(1)
+        tokens = GenerationMixin.generate(
+            self,
+            encoder_outputs=BaseModelOutput(last_hidden_state=condition.hidden.repeat_interleave(repeated, dim=0)),
+            attention_mask=condition.mask.repeat_interleave(repeated, dim=0),
+            guidance=guidance,
+            **generation,
+        )
+        return tokens[:, 1:]
+
+    def _written(self, tokens: torch.Tensor) -> Representation:
+        codes = self._order.codes(tokens)
+        shape = tuple(self.config.target_shape)
+        if not self.config.varies:
+            return Representation(values=codes.reshape(-1, *shape))
+        mask = (codes < self.config.num_codes).all(1).cumprod(1).bool()
+        codes = codes.masked_fill(~mask[:, None], 0)[:, :, : max(int(mask.sum(1).max()), 1)]
+        return Representation(values=codes if len(shape) > 1 else codes[:, 0], mask=mask[:, : codes.shape[2]])
+
+
+@torch.no_grad()
+def _resize(decoder: PreTrainedModel, config: AutoregressiveGeneratorConfig) -> None:
+    """Gives a decoder rows for the codes; those it has are kept where they still mean something."""
+    kept = max(config.prefix_vocabulary_size or 0, config.num_codes if config.shares_vocabulary else 0)
+    decoder.set_input_embeddings(copy.deepcopy(decoder.get_input_embeddings()))  # an encoder may share them
+    std = decoder.get_input_embeddings().weight.float().std().item()
+    decoder.resize_token_embeddings(config.vocabulary_size, mean_resizing=False)
+    init.normal_(decoder.get_input_embeddings().weight[kept:], std=std)
+
+
+def _tensors(condition: Condition) -> tuple[torch.Tensor, ...]:
+    return condition.hidden, condition.mask, condition.pooled
+
+
+def _paired(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return torch.stack([one, other], dim=1).flatten(0, 1)
 
 
 class _PairedCache(EncoderDecoderCache):

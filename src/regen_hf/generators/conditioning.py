@@ -1,5 +1,8 @@
-"""How a generator reads its source: text, a class, or a representation."""
+"""How a generator reads its source: text, a class, an image, audio, a representation, or several of them."""
 
+import inspect
+import math
+import os
 from dataclasses import dataclass
 
 import torch
@@ -12,37 +15,70 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 
 from ..contracts import GeneratorConfig
 from ..outputs import RepresentationSpec
+from ..pretrained import HubReference, freeze, hosted
+from .statistics import ChannelStatistics
+
+READERS = {"input_ids": "encoder", "pixel_values": "image_encoder", "input_values": "audio_encoder"}
+"""Which part of [`SourceEncoder`] reads an input, by the name that transformers gives the input."""
+
+
+def _encoder(model_type: str) -> SubConfigSpec:
+    return SubConfigSpec(config_class=AutoConfig, model_type=model_type, optional=True)
 
 
 class ConditionalGeneratorConfig(GeneratorConfig):
     """
     Args:
         source_encoder_config: the transformers encoder that reads text.
+        source_image_encoder_config: the one that reads an image.
+        source_audio_encoder_config: the one that reads a waveform.
+        source_representation_encoder_config: one that reads the representation, as `inputs_embeds`; without it the
+            generator reads each of its positions by itself.
         num_classes: the number of classes, where the source is a class.
         source_shape: the shape of the representation, where the source is one.
+        source_num_codes, source_num_codebooks, source_rate: the rest of its description, as in [`RepresentationSpec`].
         condition_dropout: how often training hides the source, so that `generate` can be guided; 0 learns no null
             source and forbids guidance.
     """
 
     sub_configs_defaults = {
-        "source_encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True)
+        "source_encoder_config": _encoder("bert"),
+        "source_image_encoder_config": _encoder("vit"),
+        "source_audio_encoder_config": _encoder("wav2vec2"),
+        "source_representation_encoder_config": _encoder("bert"),
     }
 
     source_encoder_config: dict | PreTrainedConfig | None = None
+    source_image_encoder_config: dict | PreTrainedConfig | None = None
+    source_audio_encoder_config: dict | PreTrainedConfig | None = None
+    source_representation_encoder_config: dict | PreTrainedConfig | None = None
     num_classes: int | None = None
-    source_shape: list[int] | tuple[int, ...] | None = None
+    source_shape: list[int | None] | tuple[int | None, ...] | None = None
+    source_num_codes: int | None = None
+    source_num_codebooks: int = 1
+    source_rate: float | None = None
     condition_dropout: float = 0.1
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if not 0 <= self.condition_dropout < 1:
             raise ValueError(f"`condition_dropout` must be in [0, 1), got {self.condition_dropout}.")
-        if self.source_encoder_config is not None and self.num_classes is not None:
-            raise ValueError("a generator reads text (`source_encoder_config`) or classes (`num_classes`), not both.")
+        if self.source_shape is None:
+            for name in ("source_num_codes", "source_rate", "source_representation_encoder_config"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"`{name}` describes a source representation, which needs `source_shape`.")
 
     @property
     def source_spec(self) -> RepresentationSpec | None:
-        return None if self.source_shape is None else RepresentationSpec(tuple(self.source_shape))
+        if self.source_shape is None:
+            return None
+        books, rate = self.source_num_codebooks, self.source_rate
+        return RepresentationSpec(tuple(self.source_shape), self.source_num_codes, books, rate)
+
+    @property
+    def reads_encoders(self) -> bool:
+        """Whether there is something to read that only an encoder can."""
+        return any(getattr(self, f"source_{reader}_config") is not None for reader in READERS.values())
 
     def check_guidance(self, guidance: float) -> None:
         """Raises `ValueError` if `guidance` asks for a null source that was never learned."""
@@ -53,32 +89,79 @@ class ConditionalGeneratorConfig(GeneratorConfig):
             )
 
 
-def load_source_encoder(source_encoder: "str | PreTrainedModel | PreTrainedConfig") -> PreTrainedModel:
-    """A text encoder by Hub name or folder, which is frozen, a live one as it is, or a new one from a config.
+def describe_source(source: RepresentationSpec | None) -> dict:
+    """The settings of a generator that reads such a representation."""
+    if source is None:
+        return {}
+    return {
+        "source_shape": list(source.shape),
+        "source_num_codes": source.num_codes,
+        "source_num_codebooks": source.num_codebooks,
+        "source_rate": source.rate,
+    }
 
-    Of a model of text and something else, such as CLIP, it is the part that reads text.
+
+def load_source_encoders(parts, representation_encoder=None) -> dict[str, PreTrainedModel]:
+    """Encoders for [`SourceEncoder`], each under the name that its config has in a generator's, without `_config`.
+
+    Args:
+        parts: an encoder of text, images or waveforms, or a list of such; by Hub name, folder or [`HubReference`],
+            which are frozen, live as they are, or new from a config.
+        representation_encoder: the same for the representation.
     """
-    if isinstance(source_encoder, PreTrainedModel):
-        return source_encoder
-    if isinstance(source_encoder, str):
-        config = AutoConfig.from_pretrained(source_encoder).get_text_config()
-        encoder_class = _text_encoder_class(config)
-        encoder = encoder_class.from_pretrained(source_encoder, config=config, use_safetensors=True)
-        return encoder.requires_grad_(False)
-    if isinstance(source_encoder, PreTrainedConfig):
-        return _text_encoder_class(source_encoder).from_config(source_encoder)
-    raise TypeError(f"`source_encoder` must be a name, a model or a config, got {type(source_encoder).__name__}.")
+    found = {}
+    for part in parts if isinstance(parts, list | tuple) else [] if parts is None else [parts]:
+        encoder = load_source_encoder(part)
+        if (reader := READERS.get(encoder.main_input_name)) is None:
+            raise ValueError(
+                f"`source_encoder` must read {', '.join(READERS)}, but {type(encoder).__name__} reads "
+                f"{encoder.main_input_name}."
+            )
+        if f"source_{reader}" in found:
+            raise ValueError(f"`source_encoder` has two encoders that read {encoder.main_input_name}.")
+        found[f"source_{reader}"] = encoder
+    if representation_encoder is not None:
+        found["source_representation_encoder"] = load_source_encoder(representation_encoder)
+    return found
 
 
-def _text_encoder_class(config: PreTrainedConfig) -> type:
-    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
-        return AutoModelForTextEncoding
-    if config.is_encoder_decoder:
-        raise ValueError(
-            f"`source_encoder` must be an encoder: what {type(config).__name__} gives at its end is its decoder's. "
-            "T5 and its like are known to transformers as text encoders."
-        )
-    return AutoModel
+def load_source_encoder(part) -> PreTrainedModel:
+    """An encoder by Hub name, folder or [`HubReference`], which is frozen, a live one as it is, or a new one.
+
+    Of a model of text and something else, such as CLIP, it is the part that reads text; of an encoder-decoder, such
+    as BART, it is the encoder.
+    """
+    try:
+        encoder = hosted(part, _load_encoder, build_source_encoder)
+    except TypeError as error:
+        raise TypeError(f"`source_encoder`: {error}") from error
+    return freeze(encoder) if isinstance(part, str | os.PathLike | HubReference) else encoder
+
+
+def _load_encoder(name: str, **kwargs) -> PreTrainedModel:
+    place = {key: kwargs[key] for key in ("revision", "subfolder", "trust_remote_code") if key in kwargs}
+    config = AutoConfig.from_pretrained(name, **place)
+    config = config.get_text_config() if hasattr(config, "text_config") else config
+    if _reads_text_only(config):
+        return AutoModelForTextEncoding.from_pretrained(name, config=config, **kwargs)
+    model = AutoModel.from_pretrained(name, config=config, **kwargs)
+    if not config.is_encoder_decoder:
+        return model
+    if kwargs.get("revision"):
+        raise ValueError(f"`{name}` is an encoder-decoder, whose encoder alone cannot be referred to: give its name.")
+    return model.get_encoder()
+
+
+def build_source_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """A new encoder."""
+    if _reads_text_only(config):
+        return AutoModelForTextEncoding.from_config(config)
+    model = AutoModel.from_config(config)
+    return model.get_encoder() if config.is_encoder_decoder else model
+
+
+def _reads_text_only(config: PreTrainedConfig) -> bool:
+    return type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
 
 
 @dataclass
@@ -89,87 +172,160 @@ class Condition:
     mask: torch.Tensor
     pooled: torch.Tensor
 
+    @classmethod
+    def of(cls, hidden: torch.Tensor, mask: torch.Tensor) -> "Condition":
+        """With the mean of what is no padding."""
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return cls(hidden, mask, (hidden * weights).sum(1) / weights.sum(1).clamp(min=1))
+
     def map(self, function) -> "Condition":
         """The same with `function` applied to each tensor."""
         return Condition(function(self.hidden), function(self.mask), function(self.pooled))
 
 
 class SourceEncoder(PreTrainedModel):
-    """Turns text or a class into hidden states, and stands in a learned null source where there is nothing to read.
+    """Turns what there is of a source into hidden states, one kind after the other, and stands in a learned null
+    source where there is nothing to read.
 
     A `PreTrainedModel`, because transformers loses the tied weights of a model that is the child of anything else.
 
     Args:
         config: the generator's.
         width: the size of the hidden states that the generator takes.
-        encoder: a live text encoder instead of a new one.
+        encoders: live encoders instead of new ones, as [`load_source_encoders`] gives them.
+        reads_representation: false where the generator stacks a source representation onto what it makes.
     """
 
     config_class = ConditionalGeneratorConfig
     base_model_prefix = ""
     _supports_sdpa = True
 
-    def __init__(self, config: ConditionalGeneratorConfig, width: int, encoder: PreTrainedModel | None = None):
+    def __init__(
+        self,
+        config: ConditionalGeneratorConfig,
+        width: int,
+        encoders: dict[str, PreTrainedModel] | None = None,
+        reads_representation: bool = True,
+    ):
         super().__init__(config)
-        self.encoder = self.class_embedding = None
-        if config.source_encoder_config is not None:
-            self.encoder = encoder or load_source_encoder(config.source_encoder_config)
-            found = self.encoder.config.hidden_size
-            self.projection = nn.Identity() if found == width else nn.Linear(found, width)
-        elif config.num_classes is not None:
-            self.class_embedding = nn.Embedding(config.num_classes, width)
+        self.width = width
+        self.projections = nn.ModuleDict()
+        for name in (*READERS.values(), "representation_encoder"):
+            described = getattr(config, f"source_{name}_config")
+            live = (encoders or {}).get(f"source_{name}")
+            encoder = None if described is None else live or build_source_encoder(described)
+            setattr(self, name, encoder)
+            if encoder is not None:
+                self.projections[name] = _fitting(_output_width(encoder), width)
+        self.class_embedding = None if config.num_classes is None else nn.Embedding(config.num_classes, width)
+        self.statistics = self.representation_embedding = None
+        self.reads_representation = reads_representation and config.source_shape is not None
+        if config.source_shape is not None and config.source_num_codes is None:
+            self.statistics = ChannelStatistics(config.source_shape[0])
+        if self.reads_representation:
+            self.representation_embedding = self._representation_embedding()
         self.null = nn.Parameter(torch.zeros(width))
         self.post_init()
+
+    def _representation_embedding(self) -> nn.Module:
+        config, encoder = self.config, self.representation_encoder
+        width = self.width if encoder is None else encoder.config.hidden_size
+        if config.source_num_codes is None:
+            return nn.Linear(config.source_shape[0], width)
+        return nn.Embedding(config.source_num_codes * config.source_num_codebooks, width)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if module is self:
             init.normal_(self.null, std=0.02)
-
-    def train(self, mode: bool = True) -> "SourceEncoder":
-        """A frozen encoder stays as it is in use, without dropout."""
-        super().train(mode)
-        if self.encoder is not None and not any(p.requires_grad for p in self.encoder.parameters()):
-            self.encoder.eval()
-        return self
+        if isinstance(module, ChannelStatistics):
+            module.init_weights()
 
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         class_labels: torch.Tensor | None = None,
-        batch_size: int = 1,
+        pixel_values: torch.Tensor | None = None,
+        input_values: torch.Tensor | None = None,
+        padding_mask: torch.Tensor | None = None,
+        source: torch.Tensor | None = None,
+        source_mask: torch.Tensor | None = None,
+        batch_size: int | None = None,
     ) -> Condition:
         """
         Args:
-            input_ids: `(batch, length)`, `torch.long`.
-            attention_mask: `(batch, length)`, 1 for real tokens.
-            class_labels: `(batch, 1)`, `torch.long`.
-            batch_size: the number of rows where there is neither text nor class.
+            input_ids, attention_mask: text, `(batch, length)`; 1 for real tokens.
+            class_labels: classes, `(batch, 1)`, `torch.long`.
+            pixel_values: images, `(batch, channels, height, width)`, as their encoder wants them.
+            input_values, padding_mask: waveforms, `(batch, samples)`; 1 for real samples.
+            source, source_mask: a representation, `(batch, *config.source_shape)`, and `(batch, length)`, true where
+                it is no padding.
+            batch_size: the number of rows where there is nothing to read; 1 if not given.
         """
-        self._check(input_ids, class_labels)
-        if self.encoder is not None:
-            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-            hidden = self.projection(self.encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state)
-        elif self.class_embedding is not None:
-            hidden = self.class_embedding(class_labels)
-            mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device)
-        else:
-            hidden = self.null.expand(batch_size, 1, -1)
-            mask = torch.ones(batch_size, 1, dtype=torch.long, device=hidden.device)
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return Condition(hidden, mask, pooled)
+        given = dict(input_ids=input_ids, pixel_values=pixel_values, input_values=input_values)
+        self._check(**given, class_labels=class_labels, source=source)
+        masks = dict(input_ids=attention_mask, input_values=padding_mask)
+        read = [self._encoded(name, values, masks.get(name)) for name, values in given.items() if values is not None]
+        if class_labels is not None:
+            read.append(_unpadded(self.class_embedding(class_labels)))
+        if source is not None and self.reads_representation:
+            read.append(self._represented(source, source_mask))
+        if not read:
+            rows = batch_size or (1 if source is None else len(source))
+            read.append(_unpadded(self.null.expand(rows, 1, -1)))
+        hidden, mask = (torch.cat(parts, dim=1) for parts in zip(*read, strict=True))
+        return Condition.of(hidden, mask)
 
-    def _check(self, input_ids: torch.Tensor | None, class_labels: torch.Tensor | None) -> None:
-        for name, given, read in (
-            ("input_ids", input_ids, self.encoder),
-            ("class_labels", class_labels, self.class_embedding),
+    def _encoded(self, name: str, values: torch.Tensor, mask: torch.Tensor | None):
+        encoder = getattr(self, READERS[name])
+        takes_mask = name == "input_ids" or getattr(encoder.config, "feat_extract_norm", None) != "group"
+        masked = {"attention_mask": mask} if mask is not None and takes_mask else {}
+        if name != "input_ids":
+            values = values.to(encoder.dtype)
+        hidden = encoder(**{encoder.main_input_name: values}, **masked).last_hidden_state
+        if mask is None:
+            return _unpadded(self.projections[READERS[name]](hidden))
+        if mask.shape[1] != hidden.shape[1]:
+            mask = nn.functional.adaptive_max_pool1d(mask[:, None].float(), hidden.shape[1])[:, 0]
+        return self.projections[READERS[name]](hidden), mask.long()
+
+    def _represented(self, source: torch.Tensor, mask: torch.Tensor | None):
+        config = self.config
+        if config.source_num_codes is None:
+            values = self.statistics.normalize(source).to(self.representation_embedding.weight.dtype)
+            hidden = self.representation_embedding(
+                values.flatten(2).movedim(1, 2) if values.ndim > 2 else values[:, None]
+            )
+        else:
+            codes = source.unflatten(0, (-1, 1)) if config.source_num_codebooks == 1 else source
+            offsets = config.source_num_codes * torch.arange(config.source_num_codebooks, device=source.device)
+            codes = codes + offsets.view(1, -1, *[1] * (codes.ndim - 2))
+            hidden = self.representation_embedding(codes.flatten(2)).sum(1)
+        mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device) if mask is None else mask.long()
+        if (encoder := self.representation_encoder) is None:
+            return hidden + sinusoids(hidden.shape[1], self.width, hidden), mask
+        hidden = encoder(inputs_embeds=hidden, attention_mask=mask).last_hidden_state
+        return self.projections["representation_encoder"](hidden), mask
+
+    def fit_statistics(self, sources) -> None:
+        """Measures mean and deviation of training sources, where the source is a continuous representation."""
+        if self.statistics is not None and sources is not None:
+            self.statistics.fit(sources)
+
+    def _check(self, **given: torch.Tensor | None) -> None:
+        read = {name: getattr(self, reader) for name, reader in READERS.items()}
+        read |= {"class_labels": self.class_embedding, "source": self.config.source_shape}
+        for name, values in given.items():
+            if (values is None) != (read[name] is None):
+                names = [f"`{each}`" for each, reader in read.items() if reader is not None]
+                reads = f"this generator reads {' and '.join(names) or 'nothing'}"
+                raise ValueError(f"`{name}` is {'missing' if values is None else 'not taken'}: {reads}.")
+        spec, source = self.config.source_spec, given["source"]
+        if source is not None and not spec.fits(
+            RepresentationSpec(tuple(source.shape[1:]), spec.num_codes, spec.num_codebooks)
         ):
-            if (given is None) != (read is None):
-                kind = "text" if self.encoder is not None else "a class" if self.class_embedding is not None else None
-                reads = f"this generator's source is {kind}" if kind else "this generator reads neither text nor class"
-                raise ValueError(f"`{name}` is {'missing' if given is None else 'not taken'}: {reads}.")
+            raise ValueError(f"`source` must be {spec}, got the shape {tuple(source.shape[1:])}.")
 
     def hide(self, condition: Condition, hidden: torch.Tensor) -> Condition:
         """The condition with the null source in the rows where `hidden` `(batch,)` is true."""
@@ -181,49 +337,24 @@ class SourceEncoder(PreTrainedModel):
         )
 
 
-class ChannelStatistics(nn.Module):
-    """Mean and standard deviation of each channel, fitted once on training data and stored in the checkpoint.
+SOURCE_NAMES = set(inspect.signature(SourceEncoder.forward).parameters) - {"self"}
+"""The arguments of a generator that are its source."""
 
-    Diffusion assumes values of unit variance; this is the one place where it is given and taken back.
-    """
 
-    def __init__(self, channels: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("std", torch.ones(channels))
+def sinusoids(length: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    """Positions `(length, width)` as sines and cosines (Vaswani et al., 2017, section 3.5)."""
+    rates = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(10000.0) / width))
+    angles = torch.arange(length, device=like.device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)
 
-    def init_weights(self) -> None:
-        """The identity, until `fit` is called."""
-        init.zeros_(self.mean)
-        init.ones_(self.std)
 
-    @torch.no_grad()
-    def fit(self, batches) -> None:
-        """Measures batches of `(batch, channels, ...)`, one at a time.
+def _unpadded(hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return hidden, torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device)
 
-        Raises:
-            ValueError: if there are none, or if they hold NaN or infinite values.
-        """
-        count, total, squares = 0, 0.0, 0.0
-        for batch in batches:
-            flat = batch.double().transpose(0, 1).flatten(1)
-            count, total, squares = count + flat.shape[1], total + flat.sum(1), squares + flat.square().sum(1)
-        if not count or not torch.isfinite(squares).all():
-            raise ValueError(f"statistics need finite values, got {count} values, some of them NaN or infinite.")
-        mean = total / count
-        self.mean.copy_(mean)
-        self.std.copy_((squares / count - mean.square()).clamp(min=1e-10).sqrt())
 
-    def normalize(self, values: torch.Tensor) -> torch.Tensor:
-        """To zero mean and unit variance, in float32."""
-        mean, std = self._shaped(values)
-        return (values.float() - mean) / std
+def _fitting(found: int, width: int) -> nn.Module:
+    return nn.Identity() if found == width else nn.Linear(found, width)
 
-    def denormalize(self, values: torch.Tensor) -> torch.Tensor:
-        """The reverse of `normalize`."""
-        mean, std = self._shaped(values)
-        return values.float() * std + mean
 
-    def _shaped(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        shape = (1, -1) + (1,) * (values.ndim - 2)
-        return self.mean.float().view(shape), self.std.float().view(shape)
+def _output_width(encoder: PreTrainedModel) -> int:
+    return getattr(encoder.config, "output_hidden_size", None) or encoder.config.hidden_size

@@ -11,9 +11,10 @@ from transformers.configuration_utils import SubConfigSpec
 from ..contracts import PreTrainedGenerator, check_settings
 from ..diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
 from ..outputs import LossOutput, Representation, RepresentationSpec
-from .backbone import check_backbone, condition_widths, keep_labels
-from .conditioning import ChannelStatistics, Condition, ConditionalGeneratorConfig, SourceEncoder, load_source_encoder
+from .backbone import Backbone, keep_labels
+from .conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder, describe_source, load_source_encoders
 from .noising import PREDICTIONS, TIMESTEP_SAMPLINGS, draw_levels, noising_process
+from .statistics import ChannelStatistics
 
 
 class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
@@ -62,7 +63,8 @@ class DiffusionGenerator(PreTrainedGenerator):
 
     Which of the two is decided by the scheduler: a flow-matching one interpolates `x_t = (1 - t) x + t noise` and
     follows the velocity `noise - x`. Its loss is always the squared error of the velocity, whatever the backbone
-    predicts. A source representation is resized to the target's grid and stacked onto the noisy target.
+    predicts. A source representation is resized to the target's grid and stacked onto the noisy target where the
+    backbone has channels for both; elsewhere it is read as a text is.
 
     Example:
         >>> from diffusers import DiTTransformer2DModel
@@ -73,27 +75,27 @@ class DiffusionGenerator(PreTrainedGenerator):
     """
 
     config_class = DiffusionGeneratorConfig
-    _keep_in_fp32_modules_strict = ["statistics", "source_statistics"]
+    _keep_in_fp32_modules_strict = ["statistics"]
     supports_gradient_checkpointing = True
 
     def __init__(
         self,
         config: DiffusionGeneratorConfig,
         denoiser: DiffusersModule | None = None,
-        source_encoder: PreTrainedModel | None = None,
+        source_encoders: dict[str, PreTrainedModel] | None = None,
     ):
         super().__init__(config)
         self.denoiser = denoiser or DiffusersModule(config.denoiser_config)
-        self._takes = check_backbone(self.denoiser.net, config)
+        self._backbone = Backbone(self.denoiser.net, config)
         keep_labels(self.denoiser.net)
         self._process = noising_process(self.make_scheduler(), config.prediction)
-        hidden_width, pooled_width = condition_widths(self.denoiser.net)
+        hidden_width, pooled_width = self._backbone.hidden_width, self._backbone.pooled_width
         width = hidden_width or pooled_width or 1
-        self.source_encoder = SourceEncoder(config, width, source_encoder)
+        stacks = self._backbone.stacks_source
+        self.source_encoder = SourceEncoder(config, width, source_encoders, reads_representation=not stacks)
         same = pooled_width is None or pooled_width == width
         self.pooled_projection = nn.Identity() if same else nn.Linear(width, pooled_width)
         self.statistics = ChannelStatistics(config.target_shape[0])
-        self.source_statistics = ChannelStatistics(config.source_shape[0]) if config.source_shape else None
         self.post_init()
 
     @classmethod
@@ -101,34 +103,46 @@ class DiffusionGenerator(PreTrainedGenerator):
         cls,
         denoiser: torch.nn.Module | str,
         target_shape: tuple[int, ...],
-        source_encoder: str | PreTrainedModel | PreTrainedConfig | None = None,
+        source_encoder: Any = None,
         scheduler: Any = "FlowMatchEulerDiscreteScheduler",
+        representation_encoder: Any = None,
         **settings,
     ) -> "DiffusionGenerator":
         """
         Args:
             denoiser: a diffusers model, or the Hub name or folder of one.
             target_shape: the shape of what is made, channels first.
-            source_encoder: a transformers encoder by name, live, or new from a config; `None` where X is no text.
+            source_encoder: a transformers encoder of text, images or waveforms by name, live, or new from a config;
+                several in a list; `None` where X is nothing of this kind.
             scheduler: a diffusers scheduler, or the name of its class for one with default settings.
+            representation_encoder: likewise, for the positions of a source representation.
             settings: the other fields of [`DiffusionGeneratorConfig`].
         """
         check_settings(DiffusionGeneratorConfig, settings)
-        load = DiffusersModule.from_diffusers if isinstance(denoiser, str) else DiffusersModule.wrap
-        shell = load(denoiser)
+        shell = DiffusersModule.host(denoiser)
         if isinstance(scheduler, str):
             scheduler = diffusers_class(scheduler, "SchedulerMixin")()
-        encoder = None if source_encoder is None else load_source_encoder(source_encoder)
+        encoders = load_source_encoders(source_encoder, representation_encoder)
         config = DiffusionGeneratorConfig(
             denoiser_config=shell.config.to_dict(),
-            source_encoder_config=None if encoder is None else encoder.config.to_dict(),
+            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
             target_shape=list(target_shape),
             scheduler={**_public(scheduler.config), "_class_name": type(scheduler).__name__},
             **settings,
         )
-        generator = cls(config, denoiser=shell, source_encoder=encoder)
+        generator = cls(config, denoiser=shell, source_encoders=encoders)
         generator._probe()
         return generator
+
+    @classmethod
+    def hosts(cls, described: dict, target: RepresentationSpec) -> bool:
+        if target.num_codes is not None or "_class_name" not in described:
+            return False
+        return not hasattr(diffusers_class(described["_class_name"], "ModelMixin"), "encode")
+
+    @classmethod
+    def for_spec(cls, part, target: RepresentationSpec, source: RepresentationSpec | None, **settings):
+        return cls.from_components(part, target.shape, **describe_source(source), **settings)
 
     @torch.no_grad()
     def _probe(self) -> None:
@@ -138,7 +152,7 @@ class DiffusionGenerator(PreTrainedGenerator):
         null = self.source_encoder.null.expand(1, 1, -1)
         condition = Condition(null, torch.ones(1, 1, dtype=torch.long, device=device), null[:, 0])
         stacked = None
-        if self.config.source_shape is not None:
+        if self._backbone.stacks_source:
             stacked = torch.zeros(1, self.config.source_shape[0], *self.config.target_shape[1:], device=device)
         hidden, timestep = torch.zeros(1, dtype=torch.bool, device=device), torch.ones(1, device=device)
         self.eval()
@@ -179,35 +193,35 @@ class DiffusionGenerator(PreTrainedGenerator):
     def fit_statistics(self, targets, sources=None) -> None:
         """Measures mean and deviation of training targets `(batch, channels, ...)` and of source representations."""
         self.statistics.fit(targets)
-        if self.source_statistics is not None and sources is not None:
-            self.source_statistics.fit(sources)
+        self.source_encoder.fit_statistics(sources)
+
+    def assign_statistics(self, mean, std) -> None:
+        self.statistics.assign(mean, std)
 
     def forward(
         self,
         target: torch.Tensor,
         target_mask: torch.Tensor | None = None,
-        source: torch.Tensor | None = None,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        class_labels: torch.Tensor | None = None,
+        **source: torch.Tensor,
     ) -> LossOutput:
         """The denoising loss, at one random noise level for each example.
 
         Args:
             target: `(batch, *config.target_shape)`.
             target_mask: `(batch, *config.target_shape[1:])`; padding does not count.
+            source: what [`SourceEncoder`] reads.
         """
         sample = self.statistics.normalize(target)
-        condition = self.source_encoder(input_ids, attention_mask, class_labels, batch_size=len(sample))
+        condition = self.source_encoder(**source, batch_size=len(sample))
         hidden = torch.rand(len(sample), device=sample.device) < self.config.condition_dropout
-        stacked = self._prepare_source(source, sample)
+        stacked = self._stacked(source, sample)
         if stacked is not None:
             stacked = stacked + self.config.source_noise * torch.randn_like(stacked)
         process = self._process
         level = draw_levels(self.config.timestep_sampling, len(sample), sample.device)
         noise = torch.randn_like(sample)
         noisy, timestep = process.add_noise(sample, noise, level)
-        output = self._denoise(noisy, timestep, condition, stacked, class_labels, hidden)
+        output = self._denoise(noisy, timestep, condition, stacked, source.get("class_labels"), hidden)
         predicted, wanted = process.compare(output, sample, noise, noisy, timestep)
         error = (predicted - wanted).square().mean(1)
         loss = error.mean() if target_mask is None else (error * target_mask).sum() / target_mask.sum().clamp(min=1)
@@ -216,25 +230,17 @@ class DiffusionGenerator(PreTrainedGenerator):
     @torch.no_grad()
     def generate(
         self,
-        source: torch.Tensor | None = None,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        class_labels: torch.Tensor | None = None,
-        *,
         guidance: float | None = None,
         num_inference_steps: int | None = None,
         generator: torch.Generator | None = None,
-        batch_size: int = 1,
+        **source: torch.Tensor,
     ) -> Representation:
         """
         Args:
-            source: a source representation, `(batch, *config.source_shape)`.
-            input_ids, attention_mask: source text, `(batch, length)`.
-            class_labels: source classes, `(batch, 1)`.
             guidance: how far to go from the null source towards the source (Ho and Salimans, 2022); 1 is no guidance.
             num_inference_steps: steps of the scheduler.
             generator: gives the same targets for the same sources, however they are batched.
-            batch_size: how many targets, where there is no source at all.
+            source: what [`SourceEncoder`] reads, or `batch_size` where that is nothing.
         """
         defaults = {"guidance": 1.0, "num_inference_steps": 20, **(self.config.generation or {})}
         guidance = defaults["guidance"] if guidance is None else guidance
@@ -242,13 +248,13 @@ class DiffusionGenerator(PreTrainedGenerator):
         self.config.check_guidance(guidance)
         if not isinstance(steps, int) or steps < 1:
             raise ValueError(f"`num_inference_steps` must be a whole number of at least 1, got {steps!r}.")
-        rows = next((len(given) for given in (source, input_ids, class_labels) if given is not None), batch_size)
-        condition = self.source_encoder(input_ids, attention_mask, class_labels, batch_size=rows)
+        condition = self.source_encoder(**source)
+        rows, class_labels = len(condition.hidden), source.get("class_labels")
         scheduler = self.make_scheduler()
         scheduler.set_timesteps(steps, device=self.device)
         process = noising_process(scheduler, self.config.prediction)
         sample, step_options = _initial_noise(scheduler, (rows, *self.config.target_shape), generator, self.device)
-        stacked = self._prepare_source(source, sample)
+        stacked = self._stacked(source, sample)
         for timestep in scheduler.timesteps:
             noisy = process.scale_input(sample, timestep)
             output = self._guided(noisy, timestep.expand(rows), condition, stacked, class_labels, guidance)
@@ -283,42 +289,29 @@ class DiffusionGenerator(PreTrainedGenerator):
     ) -> torch.Tensor:
         """The backbone's output in float32, with the source hidden in the rows where `hidden` is true."""
         condition = self.source_encoder.hide(condition, hidden)
-        offered = {
-            "encoder_hidden_states": condition.hidden,
-            "encoder_attention_mask": condition.mask,
-            "pooled_projections": self.pooled_projection(condition.pooled),
-            "class_labels": self._native_labels(class_labels, hidden),
-            "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
-        }
+        pooled, labels = self.pooled_projection(condition.pooled), self._native_labels(class_labels, hidden)
         if stacked is not None:
             shown = torch.where(hidden.view(-1, *[1] * (noisy.ndim - 1)), torch.zeros_like(stacked), stacked)
             noisy = torch.cat([noisy, shown], dim=1)
-        taken = {name: offered[name] for name in self._takes}
+        taken = self._backbone.arguments(condition, pooled, labels, noisy)
+        timestep = timestep * self._backbone.timestep_scale
         output = self.denoiser(noisy.to(self.dtype), timestep=timestep, **taken, return_dict=False)[0]
         return output[:, : self.config.target_shape[0]].float()  # a learned variance may follow
 
     def _native_labels(self, class_labels: torch.Tensor | None, hidden: torch.Tensor) -> torch.Tensor | None:
         """Classes for a backbone that embeds them itself; its null class is the one after the last."""
-        if "encoder_hidden_states" in self._takes:
+        if "encoder_hidden_states" in self._backbone.takes:
             return None
         if self.config.num_classes is None:
             embeds = self.denoiser.net.config.get("num_embeds_ada_norm") is not None
             return torch.zeros(len(hidden), dtype=torch.long, device=hidden.device) if embeds else None
         return torch.where(hidden, self.config.num_classes, class_labels[:, 0])
 
-    def _prepare_source(self, source: torch.Tensor | None, sample: torch.Tensor) -> torch.Tensor | None:
-        """The source representation at unit variance, on the target's grid."""
-        if (source is None) != (self.source_statistics is None):
-            problem = "not taken" if self.source_statistics is None else "missing"
-            raise ValueError(f"`source` is {problem}: `source_shape` of this generator is {self.config.source_shape}.")
-        if source is None:
+    def _stacked(self, given: dict[str, torch.Tensor], sample: torch.Tensor) -> torch.Tensor | None:
+        """The source representation at unit variance on the target's grid, where it is stacked onto the target."""
+        if not self._backbone.stacks_source:
             return None
-        if tuple(source.shape[1:]) != tuple(self.config.source_shape):
-            raise ValueError(
-                f"`source` must have the shape (batch, {', '.join(map(str, self.config.source_shape))}), "
-                f"got {tuple(source.shape)}."
-            )
-        return nn.functional.interpolate(self.source_statistics.normalize(source), size=sample.shape[2:])
+        return nn.functional.interpolate(self.source_encoder.statistics.normalize(given["source"]), sample.shape[2:])
 
 
 def _initial_noise(scheduler, shape: tuple[int, ...], generator: torch.Generator | None, device):

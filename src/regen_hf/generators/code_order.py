@@ -1,0 +1,144 @@
+"""In which order a language model writes codes: the pattern is the prior's, and what is cached has none.
+
+Each order turns codes into the tokens that the model reads and predicts, and back. Tokens are codes
+`[0, num_codes)`, then the end and the start of a sequence; `IGNORED` marks what is not learned.
+"""
+
+import torch
+from transformers import LogitsProcessor
+
+IGNORED = -100
+
+
+class Interleaved:
+    """One code after the other; those of several codebooks in turn, place by place (Copet et al., 2023, "flattening").
+
+    With one codebook this is the order of plain codes, row by row.
+    """
+
+    def __init__(self, num_codes: int, num_codebooks: int):
+        self.end, self.start, self.books = num_codes, num_codes + 1, num_codebooks
+
+    def tokens(self, codes: torch.Tensor, mask: torch.Tensor | None, ends: bool):
+        """What is read, `(batch, 1, length)`, and what is to be predicted, `(batch, 1, length)`.
+
+        Args:
+            codes: `(batch, codebooks, places)`.
+            mask: `(batch, places)`, false where there is padding.
+            ends: whether the end of the sequence is predicted, too.
+        """
+        mask = torch.ones_like(codes[:, 0], dtype=torch.bool) if mask is None else mask.bool()
+        written = codes.movedim(1, 2).flatten(1)
+        mask = mask.repeat_interleave(self.books, dim=1)
+        labels = written.masked_fill(~mask, IGNORED)
+        if ends:
+            labels = torch.nn.functional.pad(labels, (0, 1), value=IGNORED)
+            labels.scatter_(1, mask.sum(1, keepdim=True), self.end)
+            written = torch.nn.functional.pad(written, (0, 1))
+        start = torch.full_like(written[:, :1], self.start)
+        return torch.cat([start, written[:, :-1]], dim=1)[:, None], labels[:, None]
+
+    def length(self, places: int) -> int:
+        """How many tokens stand for so many places."""
+        return places * self.books
+
+    def rows(self, batch: int) -> int:
+        """How many sequences `generate` writes for a batch."""
+        return batch
+
+    def slots(self, positions: torch.Tensor) -> torch.Tensor:
+        """The codebook of each token `(1, length)` that is read: what was written one position before."""
+        return ((positions - 1) % self.books)[None]
+
+    def next_books(self, position: int) -> list[int]:
+        """The codebooks of what is predicted at a position."""
+        return [position % self.books]
+
+    def processor(self, places: int | None) -> LogitsProcessor | None:
+        """What keeps generation in order: a sequence ends between places only."""
+        return _EndsBetweenPlaces(self.end, self.books) if places is None and self.books > 1 else None
+
+    def codes(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Generated tokens `(batch, length)` as codes `(batch, codebooks, places)`."""
+        places = tokens.shape[1] // self.books
+        return tokens[:, : places * self.books].unflatten(1, (places, self.books)).movedim(1, 2)
+
+
+class Delayed(Interleaved):
+    """All codebooks at each step, each one step behind the one before it (Copet et al., 2023, "delay")."""
+
+    def tokens(self, codes: torch.Tensor, mask: torch.Tensor | None, ends: bool):
+        batch, books, places = codes.shape
+        mask = torch.ones(batch, places, dtype=torch.bool, device=codes.device) if mask is None else mask.bool()
+        steps = self.length(places) + int(ends)
+        written = codes.new_full((batch, books, steps), self.start)
+        labels = codes.new_full((batch, books, steps), IGNORED)
+        for book in range(books):
+            own = slice(book, book + places)
+            written[:, book, own] = codes[:, book].masked_fill(~mask, self.start)
+            labels[:, book, own] = codes[:, book].masked_fill(~mask, IGNORED)
+        if ends:  # of the first codebook; the others follow
+            labels[:, 0].scatter_(1, mask.sum(1, keepdim=True), self.end)
+        start = torch.full_like(written[:, :, :1], self.start)
+        return torch.cat([start, written[:, :, :-1]], dim=2), labels
+
+    def length(self, places: int) -> int:
+        return places + self.books - 1
+
+    def rows(self, batch: int) -> int:
+        return batch * self.books
+
+    def slots(self, positions: torch.Tensor) -> torch.Tensor:
+        return torch.arange(self.books, device=positions.device)[:, None].expand(-1, len(positions))
+
+    def next_books(self, position: int) -> list[int]:
+        return list(range(self.books))
+
+    def processor(self, places: int | None) -> LogitsProcessor | None:
+        return _Delays(self.start, self.end, self.books, places)
+
+    def codes(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = tokens.unflatten(0, (-1, self.books))
+        places = max(tokens.shape[2] - self.books + 1, 0)
+        return torch.stack([tokens[:, book, book : book + places] for book in range(self.books)], dim=1)
+
+
+class _EndsBetweenPlaces(LogitsProcessor):
+    def __init__(self, end: int, books: int):
+        self.end, self.books = end, books
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if (input_ids.shape[1] - 1) % self.books:
+            scores[:, self.end] = -torch.inf
+        return scores
+
+
+class _Delays(LogitsProcessor):
+    """Begins each codebook one step after the one before it, and ends it likewise."""
+
+    def __init__(self, start: int, end: int, books: int, places: int | None):
+        self.start, self.end, self.books, self.places = start, end, books, places
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        step = input_ids.shape[1] - 1
+        book = torch.arange(len(input_ids), device=input_ids.device) % self.books
+        begun = step >= book
+        scores[begun & (book > 0), self.end] = -torch.inf  # where the others end, the first one decides
+        over = step >= book + self.places if self.places is not None else self._over(input_ids, book, step)
+        last = self.start if self.places is not None else self.end
+        for rows, token in ((~begun, self.start), (over, last)):
+            scores[rows] = -torch.inf
+            scores[rows, token] = 0.0
+        return scores
+
+    def _over(self, input_ids: torch.LongTensor, book: torch.Tensor, step: int) -> torch.Tensor:
+        """Rows whose first codebook ended so long ago that they end now."""
+        ended = (input_ids[:: self.books, 1:] == self.end).long()
+        never = torch.full_like(ended[:, 0], step + 1) if ended.shape[1] else None
+        if never is None:
+            return torch.zeros_like(book, dtype=torch.bool)
+        places = torch.where(ended.any(1), ended.argmax(1), never).repeat_interleave(self.books)
+        return (book > 0) & (step >= book + places)
+
+
+ORDERS = {"interleave": Interleaved, "delay": Delayed}

@@ -1,0 +1,120 @@
+"""The decoder of a transformers language model, given a vocabulary of codes."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+
+from ..pretrained import hosted
+from .conditioning import build_source_encoder
+
+
+@dataclass
+class LanguageModel:
+    """What a language model brings along.
+
+    Args:
+        decoder: gives hidden states; without a head.
+        encoder: what reads the text, where the model has such a part.
+        head: `(vocabulary, width)`, hidden states to logits, where the model has a linear head.
+        start, end: its tokens for the two ends of a sequence, where it knows them.
+    """
+
+    decoder: PreTrainedModel
+    encoder: PreTrainedModel | None
+    head: torch.Tensor | None
+    start: int | None
+    end: int | None
+
+
+def load_language_model(part: Any, has_source: bool) -> LanguageModel:
+    """A language model by Hub name, folder, live, or new from a config.
+
+    Args:
+        has_source: give the decoder cross-attention, where its class can have it and it is loaded or new.
+    """
+
+    def load(name: str, **kwargs) -> PreTrainedModel:
+        place = {key: kwargs[key] for key in ("revision", "subfolder", "trust_remote_code") if key in kwargs}
+        config = _with_cross_attention(AutoConfig.from_pretrained(name, **place), has_source)
+        return _class_for(config).from_pretrained(name, config=config, **kwargs)
+
+    def build(config: PreTrainedConfig) -> PreTrainedModel:
+        config = type(config).from_dict(config.to_dict())
+        return _class_for(config).from_config(_with_cross_attention(config, has_source))
+
+    try:
+        model = hosted(part, load, build)
+    except TypeError as error:
+        raise TypeError(f"`language_model`: {error}") from error
+    tokens = [_token(model, name) for name in ("decoder_start_token_id", "bos_token_id", "eos_token_id")]
+    start, end = next((token for token in tokens if token is not None), None), tokens[2]
+    encoder = _encoder_of(model) if model.config.is_encoder_decoder else None
+    return LanguageModel(decoder_of(model), encoder, _linear_head(model), start, end)
+
+
+def _token(model: PreTrainedModel, name: str) -> int | None:
+    places = (getattr(model, "generation_config", None), model.config)
+    return next((token for place in places if isinstance(token := getattr(place, name, None), int)), None)
+
+
+def build_decoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """A new decoder, without a head."""
+    return decoder_of(AutoModel.from_config(config))
+
+
+def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The part of a language model that makes hidden states out of what it wrote so far."""
+    decoder = model.get_decoder()
+    while (inner := decoder.get_decoder()) is not decoder:
+        decoder = inner
+    if "inputs_embeds" not in inspect.signature(decoder.forward).parameters:
+        raise ValueError(f"`language_model` {type(model).__name__} has no decoder that reads `inputs_embeds`.")
+    return decoder
+
+
+def sees_source(decoder: PreTrainedModel) -> bool:
+    """Whether a decoder attends to a source; if not, the source comes before what it writes."""
+    takes = "encoder_hidden_states" in inspect.signature(decoder.forward).parameters
+    return takes and getattr(decoder.config, "add_cross_attention", True)
+
+
+def _with_cross_attention(config: PreTrainedConfig, has_source: bool) -> PreTrainedConfig:
+    if has_source and hasattr(config, "add_cross_attention"):
+        config.add_cross_attention = config.is_decoder = True
+    return config
+
+
+def _class_for(config: PreTrainedConfig) -> type:
+    if type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING and config.is_encoder_decoder:
+        return AutoModelForSeq2SeqLM
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    raise ValueError(f"`language_model` must be a language model of transformers, got a {type(config).__name__}.")
+
+
+def _encoder_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The encoder of an encoder-decoder, as the class that its config is built into."""
+    encoder = model.get_encoder()
+    whole = {**encoder.config.to_dict(), "is_encoder_decoder": encoder is not model.get_decoder()}
+    built = build_source_encoder(type(encoder.config).from_dict(whole))
+    if type(encoder) is type(built):
+        return encoder
+    weights = model.state_dict()
+    built.load_state_dict({name: weights[name] for name in built.state_dict()})
+    return built.to(model.dtype)
+
+
+def _linear_head(model: PreTrainedModel) -> torch.Tensor | None:
+    """The head's weights in the scale in which the model uses them, which is not 1 where T5 ties them."""
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        return None
+    tied = hasattr(model, "model_dim") and getattr(model.config, "tie_word_embeddings", False)
+    scaled = getattr(model.config, "scale_decoder_outputs", tied)
+    return head.weight.detach().clone() * (model.model_dim**-0.5 if scaled else 1.0)

@@ -1,0 +1,262 @@
+"""Codes all at once, by masked prediction and a few steps of decoding."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ..outputs import LossOutput, Representation, RepresentationSpec
+from .conditioning import Condition, describe_source, sinusoids
+from .parallel import ParallelGenerator, ParallelGeneratorConfig, hosts_encoder
+
+SCHEDULES = {"cosine": lambda ratio: torch.cos(ratio * math.pi / 2), "linear": lambda ratio: 1 - ratio}
+"""How much is masked after which part of the steps, as diffusers' `AmusedScheduler` has it."""
+
+POSITION_SCALE = 0.02
+"""That of new code embeddings, so that neither drowns the other."""
+
+
+class MaskedGeneratorConfig(ParallelGeneratorConfig):
+    """
+    Args:
+        target_shape: the shape of the codes, for example `[8, 8]`; the last size may be `None`, where it varies.
+        num_codes: the number of different codes in each codebook.
+        num_codebooks: the number of codebooks; more than one are the first dimension of `target_shape`.
+        masking_schedule: how much is masked after which part of the steps: `"cosine"` or `"linear"`.
+    """
+
+    model_type = "regen_masked"
+
+    num_codes: int = 256
+    num_codebooks: int = 1
+    masking_schedule: str = "cosine"
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.masking_schedule not in SCHEDULES:
+            raise ValueError(f"`masking_schedule` must be cosine or linear, got {self.masking_schedule!r}.")
+        if None in self.target_shape[:-1]:
+            raise ValueError(f"`target_shape` may be None in its last place only, got {list(self.target_shape)}.")
+        known = {"guidance", "num_inference_steps", "temperature", "choice_temperature", "length"}
+        if unknown := set(self.generation or {}) - known:
+            raise ValueError(f"`generation` must hold {', '.join(sorted(known))} only, got {sorted(unknown)}.")
+
+    @property
+    def target_spec(self) -> RepresentationSpec:
+        return RepresentationSpec(tuple(self.target_shape), self.num_codes, self.num_codebooks, self.target_rate)
+
+
+class MaskedGenerator(ParallelGenerator):
+    """Makes codes by masked prediction, as MaskGIT (Chang et al., 2022) and MAGNeT (Ziv et al., 2024) do.
+
+    Training hides a part of the codes and asks for them. `generate` begins with all of them hidden and keeps, at each
+    step, those that the model is surest of. Several codebooks are made one after the other, each seeing those before it
+    (SoundStorm, Borsos et al., 2023, section 3).
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> backbone = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        >>> prior = MaskedGenerator.from_components(backbone, target_shape=(2, 2), num_codes=16, num_classes=3)
+        >>> prior.generate(class_labels=torch.tensor([[2]]), num_inference_steps=2).values.shape
+        torch.Size([1, 2, 2])
+    """
+
+    config_class = MaskedGeneratorConfig
+    config: MaskedGeneratorConfig
+
+    def __init__(
+        self,
+        config: MaskedGeneratorConfig,
+        backbone: PreTrainedModel | None = None,
+        source_encoders: dict[str, PreTrainedModel] | None = None,
+    ):
+        super().__init__(config, backbone, source_encoders)
+        books, codes = config.num_codebooks, config.num_codes
+        self.code_embedding = nn.Embedding(books * (codes + 1), self._width)  # the last of each book is the mask
+        self.head = nn.Linear(self.backbone.config.hidden_size, books * codes)
+        if config.target_shape[-1] is not None:
+            self._check_room(math.prod(self._places(None)), 1)
+        self.post_init()
+
+    @classmethod
+    def from_components(
+        cls,
+        backbone: str | PreTrainedModel | PreTrainedConfig,
+        target_shape: tuple[int | None, ...],
+        num_codes: int,
+        num_codebooks: int = 1,
+        source_encoder: Any = None,
+        representation_encoder: Any = None,
+        **settings,
+    ) -> "MaskedGenerator":
+        """
+        Args:
+            backbone: a transformers encoder by name, live, or new from a config.
+            target_shape, num_codes, num_codebooks: what the codes are.
+            source_encoder: a transformers encoder of text, images or waveforms by name, live, or new from a config;
+                several in a list; `None` where X is nothing of this kind.
+            representation_encoder: likewise, for the positions of a source representation.
+            settings: the other fields of [`MaskedGeneratorConfig`].
+        """
+        codes = {"target_shape": list(target_shape), "num_codes": num_codes, "num_codebooks": num_codebooks}
+        return cls._from_parts(backbone, source_encoder, representation_encoder, **codes, **settings)
+
+    @classmethod
+    def hosts(cls, described: dict, target: RepresentationSpec) -> bool:
+        return target.num_codes is not None and hosts_encoder(described)
+
+    @classmethod
+    def for_spec(cls, part, target: RepresentationSpec, source: RepresentationSpec | None, **settings):
+        settings = {"target_rate": target.rate, **describe_source(source), **settings}
+        return cls.from_components(part, target.shape, target.num_codes, target.num_codebooks, **settings)
+
+    def forward(
+        self,
+        target: torch.Tensor,
+        target_mask: torch.Tensor | None = None,
+        **source: torch.Tensor,
+    ) -> LossOutput:
+        """The cross-entropy of codes that are hidden, in one codebook of each row.
+
+        Args:
+            target: `(batch, *config.target_shape)`.
+            target_mask: `(batch, *config.target_shape without codebooks)`; padding does not count.
+            source: what [`SourceEncoder`] reads.
+        """
+        codes = target.reshape(len(target), self.config.num_codebooks, -1)
+        real = torch.ones_like(codes[:, 0], dtype=torch.bool) if target_mask is None else target_mask.flatten(1).bool()
+        condition = self.source_encoder(**source, batch_size=len(codes))
+        hidden = torch.rand(len(codes), device=codes.device) < self.config.condition_dropout
+        condition = self.source_encoder.hide(condition, hidden)
+        levels = torch.randint(self.config.num_codebooks, (len(codes),), device=codes.device)
+        asked = self._draw_masks(real)
+        states = self._read(self._embed(self._hide(codes, levels, asked)), condition, real)
+        loss = 0.0
+        for level in range(self.config.num_codebooks):
+            here = asked & (levels == level)[:, None]
+            logits = self._logits(states[here], level)
+            loss = loss + nn.functional.cross_entropy(logits, codes[:, level][here], reduction="sum")
+        loss = loss / asked.sum().clamp(min=1)
+        return LossOutput(loss=loss, terms={"cross_entropy": loss.detach()})
+
+    def _draw_masks(self, real: torch.Tensor) -> torch.Tensor:
+        """Which positions `(batch, length)` are asked for: of each row at least one, and no padding."""
+        ratio = SCHEDULES[self.config.masking_schedule](torch.rand(len(real), 1, device=real.device))
+        number = (ratio * real.sum(1, keepdim=True)).ceil().clamp(min=1)
+        order = torch.rand(real.shape, device=real.device).masked_fill(~real, 2.0)
+        return (order.argsort(1).argsort(1) < number) & real
+
+    def _hide(self, codes: torch.Tensor, levels: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+        """The codes with masks for those of a row's level that are asked for, and for all of higher levels."""
+        books = torch.arange(codes.shape[1], device=codes.device)[:, None]
+        levels = levels[:, None, None]
+        return codes.masked_fill((books > levels) | ((books == levels) & asked[:, None]), self.config.num_codes)
+
+    def _embed(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes and masks `(batch, codebooks, length)` to `(batch, length, width)`, summed over the codebooks."""
+        firsts = (self.config.num_codes + 1) * torch.arange(codes.shape[1], device=codes.device)
+        embeds = self.code_embedding(codes + firsts[:, None]).sum(1)
+        if self._room is not None:
+            return embeds
+        # where positions are only relative, masks beside masks would all look the same
+        return embeds + POSITION_SCALE * sinusoids(embeds.shape[1], embeds.shape[2], embeds)
+
+    def _logits(self, states: torch.Tensor, level: int) -> torch.Tensor:
+        """Of the codes of one codebook, in float32."""
+        rows = slice(level * self.config.num_codes, (level + 1) * self.config.num_codes)
+        return nn.functional.linear(states, self.head.weight[rows], self.head.bias[rows]).float()
+
+    @torch.no_grad()
+    def generate(
+        self,
+        *,
+        guidance: float | None = None,
+        num_inference_steps: int | None = None,
+        temperature: float | None = None,
+        choice_temperature: float | None = None,
+        length: int | None = None,
+        generator: torch.Generator | None = None,
+        **source: torch.Tensor,
+    ) -> Representation:
+        """
+        Args:
+            guidance: how far to go from the null source towards the source (Ho and Salimans, 2022); 1 is no guidance.
+            num_inference_steps: forward passes, of all codebooks together; the first gets twice as many as another.
+            temperature: flattens what codes are drawn from, as in transformers.
+            choice_temperature: the noise in which codes are kept, which falls to 0 at the last step.
+            length: the size of the last dimension, where `target_shape` leaves it open.
+            generator: gives the same targets for the same sources, however they are batched.
+            source: what [`SourceEncoder`] reads, or `batch_size` where that is nothing.
+        """
+        given = dict(guidance=guidance, num_inference_steps=num_inference_steps, temperature=temperature)
+        given |= dict(choice_temperature=choice_temperature, length=length)
+        defaults = dict(guidance=1.0, num_inference_steps=12, temperature=1.0, choice_temperature=2.0, length=None)
+        asked = {**defaults, **(self.config.generation or {}), **{k: v for k, v in given.items() if v is not None}}
+        self._check_generation(asked)
+        places = self._places(asked["length"])
+        condition, guidance = self.source_encoder(**source), asked["guidance"]
+        rows, books = len(condition.hidden), self.config.num_codebooks
+        if guidance != 1:
+            hidden = torch.arange(2 * rows, device=self.device) >= rows
+            condition = self.source_encoder.hide(condition.map(lambda tensor: torch.cat([tensor, tensor])), hidden)
+        shape = (rows, books, math.prod(places))
+        codes = torch.full(shape, self.config.num_codes, device=self.device)
+        generators = None if generator is None else row_generators(generator, rows)
+        steps = _split_steps(asked["num_inference_steps"], books)
+        for level in range(books):
+            self._fill(codes, level, min(steps[level], shape[2]), condition, guidance, asked, generators)
+        return Representation(values=codes.view(rows, *([books] if books > 1 else []), *places))
+
+    def _fill(self, codes, level: int, steps: int, condition: Condition, guidance: float, asked, generators) -> None:
+        """Makes the codes of one codebook, in place."""
+        from diffusers import AmusedScheduler
+
+        scheduler = AmusedScheduler(self.config.num_codes, self.config.masking_schedule)
+        scheduler.set_timesteps(steps, (asked["choice_temperature"], 0), device=codes.device)
+        for timestep in scheduler.timesteps:
+            logits = self._guided(codes, level, condition, guidance) / asked["temperature"]
+            if generators is None:
+                codes[:, level] = scheduler.step(logits, timestep, codes[:, level]).prev_sample
+                continue
+            for row, own in enumerate(generators):
+                one = slice(row, row + 1)
+                taken = scheduler.step(logits[one], timestep, codes[one, level], generator=own)
+                codes[one, level] = taken.prev_sample
+
+    def _guided(self, codes: torch.Tensor, level: int, condition: Condition, guidance: float) -> torch.Tensor:
+        embeds = self._embed(codes)
+        if guidance == 1:
+            return self._logits(self._read(embeds, condition), level)
+        both = self._logits(self._read(torch.cat([embeds, embeds]), condition), level)
+        towards, away = both.chunk(2)
+        return away + guidance * (towards - away)
+
+    def _check_generation(self, asked: dict[str, Any]) -> None:
+        self.config.check_guidance(asked["guidance"])
+        steps, books = asked["num_inference_steps"], self.config.num_codebooks
+        if not isinstance(steps, int) or steps < books:
+            raise ValueError(f"`num_inference_steps` must be a whole number of at least {books}, got {steps!r}.")
+        if asked["temperature"] <= 0:
+            raise ValueError(f"`temperature` must be above 0, got {asked['temperature']}.")
+        if (asked["length"] is None) != (self.config.target_shape[-1] is not None):
+            need = "is missing" if asked["length"] is None else "is not taken"
+            raise ValueError(f"`length` {need}: target_shape is {tuple(self.config.target_shape)}.")
+
+    def _places(self, length: int | None) -> list[int]:
+        """The target's shape without its codebooks."""
+        shape = list(self.config.target_shape[1 if self.config.num_codebooks > 1 else 0 :])
+        return shape if shape[-1] is not None else [*shape[:-1], length]
+
+
+def _split_steps(steps: int, books: int) -> list[int]:
+    """Steps of each codebook: those after the first get half as many (Ziv et al., 2024, section 4)."""
+    others = max(1, steps // (books + 1))
+    return [steps - others * (books - 1)] + [others] * (books - 1)
+
+
+def row_generators(generator: torch.Generator, rows: int) -> list[torch.Generator]:
+    """One for each row, seeded by the caller's, so that no row depends on those beside it."""
+    seeds = [int(torch.randint(2**62, (), generator=generator, device=generator.device)) for _ in range(rows)]
+    return [torch.Generator().manual_seed(seed) for seed in seeds]

@@ -1,0 +1,212 @@
+import math
+
+import pytest
+import tiny
+import torch
+from generators.conformance import GeneratorConformance
+from transformers import BertConfig, ModernBertConfig
+
+from regen_hf import MaskedGenerator
+from regen_hf.generators.masked import _split_steps
+
+SMALL = {"vocab_size": 16, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+BERT = BertConfig(**SMALL, num_hidden_layers=1, max_position_embeddings=64)
+WIDER = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
+DRY = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+CLASSES = torch.tensor([[0], [1], [2], [4]])
+
+
+def masked(shape=(3, 4), num_codes=12, num_codebooks=1, **settings) -> MaskedGenerator:
+    return MaskedGenerator.from_components(BERT, shape, num_codes, num_codebooks, **{"num_classes": 5, **settings})
+
+
+class MaskedConformance(GeneratorConformance):
+    quick = {"num_inference_steps": 4, "generator": None}
+
+    def generate(self, generator, rows=slice(None), /, **arguments):
+        return super().generate(generator, rows, **{"generator": self._seeded(7), **arguments})
+
+
+class TestBertWithBert(MaskedConformance):
+    def make(self, **settings):
+        return MaskedGenerator.from_components(BERT, (3, 4), 12, source_encoder=tiny.bert(), **settings)
+
+    def source(self):
+        return dict(tiny.processor()(source=tiny.NAMES[:4]))
+
+
+class TestModernBertWithClasses(MaskedConformance):
+    def make(self, **settings):
+        backbone = ModernBertConfig(**SMALL, num_hidden_layers=2, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+        return MaskedGenerator.from_components(backbone, (3, 4), 12, num_classes=5, **settings)
+
+    def source(self):
+        return {"class_labels": CLASSES}
+
+
+class TestCodesFromCodes(MaskedConformance):
+    def make(self, **settings):
+        return MaskedGenerator.from_components(BERT, (3, 4), 12, source_shape=[6], source_num_codes=9, **settings)
+
+    def source(self):
+        return {"source": torch.randint(9, (4, 6), generator=self._seeded(5))}
+
+
+class TestSeveralCodebooks(MaskedConformance):
+    def make(self, **settings):
+        return masked((3, 4), 12, 3, **settings)
+
+    def source(self):
+        return {"class_labels": CLASSES}
+
+
+@pytest.mark.parametrize(("shape", "books"), [((4, 4), 1), ((2, 8), 2)])
+def test_a_memorised_batch_is_made_again(shape, books):
+    torch.manual_seed(0)
+    backbone = BertConfig(**{**BERT.to_dict(), **WIDER, **DRY})
+    generator = MaskedGenerator.from_components(backbone, shape, 12, books, num_classes=5, condition_dropout=0.0)
+    codes = torch.randint(12, (4, *shape))
+    optimizer = torch.optim.Adam(generator.parameters(), 3e-3)
+    labels, rows = {"class_labels": CLASSES}, {"class_labels": CLASSES.repeat(4, 1)}
+    for _ in range(300):
+        generator(target=codes.repeat(4, 1, 1), **rows).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    generator.eval()
+    assert torch.equal(generator.generate(**labels, choice_temperature=0.0, temperature=0.1).values, codes)
+    seeded = generator.generate(**labels, temperature=0.1, generator=torch.Generator().manual_seed(1)).values
+    assert torch.equal(seeded, codes)
+
+
+def test_only_masked_positions_count():
+    generator = masked((2, 2), condition_dropout=0.0).eval()
+    asked = torch.tensor([[True, False, False, True]])
+    generator._draw_masks = lambda real: asked
+    codes = torch.tensor([[[1, 2], [3, 4]]])
+    states = torch.zeros(1, 4, 16)
+    states[0, 0], states[0, 3] = 1.0, 2.0
+    generator._read = lambda embeds, condition, mask: states
+    loss = generator(target=codes, class_labels=CLASSES[:1]).loss
+    log = torch.log_softmax(generator.head(states[0]), dim=-1)
+    torch.testing.assert_close(loss, -(log[0, 1] + log[3, 4]) / 2)
+
+
+def test_masks_are_as_many_as_the_cosine_says_and_never_padding(monkeypatch):
+    generator = masked((12,))
+    real = torch.ones(3, 12, dtype=torch.bool)
+    real[1, 6:], real[2, 1:] = False, False
+    rand = torch.rand
+    monkeypatch.setattr(torch, "rand", lambda *size, **kw: torch.full((3, 1), 2 / 3) if size == (3, 1) else rand(*size))
+    asked = generator._draw_masks(real)  # cos(π/3) is a half
+    assert asked.sum(1).tolist() == [6, 3, 1]
+    assert not asked[~real].any()
+
+
+def test_lower_codebooks_are_seen_and_higher_ones_are_not():
+    generator = masked((3, 4), num_codebooks=3).eval()
+    codes = torch.randint(11, (1, 3, 4))
+    asked = torch.tensor([[True, True, False, False]])
+    hidden = generator._hide(codes, torch.tensor([1]), asked)
+    assert torch.equal(hidden[0, 0], codes[0, 0])
+    assert hidden[0, 1].tolist() == [12, 12, *codes[0, 1, 2:].tolist()]
+    assert hidden[0, 2].tolist() == [12, 12, 12, 12]
+
+    def logits(level, place):
+        other = codes.clone()
+        other[0, level, place] += 1
+        seen = generator._hide(other, torch.tensor([1]), asked)
+        condition = generator.source_encoder(class_labels=CLASSES[:1])
+        with torch.no_grad():
+            return generator._logits(generator._read(generator._embed(seen), condition), 1)
+
+    hides = [logits(level, place) for level, place in ((1, 0), (1, 1), (2, 0), (2, 3))]
+    assert all(torch.equal(hides[0], each) for each in hides)
+    for level, place in ((0, 0), (0, 3), (1, 2)):
+        assert not torch.allclose(hides[0], logits(level, place), atol=1e-6)
+
+
+def _watched(generator, **arguments):
+    """How many positions of each codebook were masked before each step."""
+    seen, embed = [], generator._embed
+    generator._embed = lambda codes: seen.append((codes == 12).sum(2)[0].tolist()) or embed(codes)
+    generator.generate(class_labels=CLASSES[:1], **arguments)
+    return seen
+
+
+def test_masked_positions_fall_as_the_cosine_says():
+    assert _watched(masked((16,)).eval(), num_inference_steps=4) == [[16]] + [
+        [math.floor(16 * math.cos(math.pi / 2 * step / 4))] for step in (1, 2, 3)
+    ]
+    linear = masked((16,), masking_schedule="linear").eval()
+    assert _watched(linear, num_inference_steps=4) == [[16], [12], [8], [4]]
+
+
+def test_codebooks_are_made_one_after_the_other():
+    seen = _watched(masked((2, 16), num_codebooks=2, masking_schedule="linear").eval(), num_inference_steps=6)
+    assert seen == [[16, 16], [12, 16], [8, 16], [4, 16], [0, 16], [0, 8]]
+    assert _split_steps(50, 4) == [20, 10, 10, 10]
+    assert _split_steps(12, 1) == [12]
+    assert _split_steps(4, 4) == [1, 1, 1, 1]
+
+
+def test_no_more_steps_than_positions():
+    assert len(_watched(masked((3,)).eval(), num_inference_steps=12)) == 3
+
+
+def test_guidance_goes_from_the_null_source_towards_the_source():
+    generator = masked().eval()
+    codes = torch.full((2, 1, 12), 12)
+    hidden = torch.tensor([False, False, True, True])
+    with torch.no_grad():
+        condition = generator.source_encoder(class_labels=CLASSES[:2])
+        both = generator.source_encoder.hide(condition.map(lambda tensor: torch.cat([tensor, tensor])), hidden)
+        null = generator.source_encoder.hide(condition, hidden[2:])
+        towards, away = (generator._guided(codes, 0, each, 1) for each in (condition, null))
+        assert not torch.allclose(towards, away, atol=1e-4)
+        for guidance in (0.0, 3.0):
+            found = generator._guided(codes, 0, both, guidance)
+            torch.testing.assert_close(found, away + guidance * (towards - away), rtol=1e-4, atol=1e-5)
+
+    def made(**asked):
+        return generator.generate(class_labels=CLASSES, generator=torch.Generator().manual_seed(3), **asked).values
+
+    assert torch.equal(made(guidance=1.0), made())
+
+
+def test_variable_length():
+    generator = masked((2, None), num_codebooks=2, condition_dropout=0.0).eval()
+    for length in (3, 7):
+        assert generator.generate(class_labels=CLASSES, length=length).values.shape == (4, 2, length)
+    with pytest.raises(ValueError, match=r"`length` is missing: target_shape is \(2, None\)"):
+        generator.generate(class_labels=CLASSES)
+    with pytest.raises(ValueError, match=r"`length` is not taken: target_shape is \(3, 4\)"):
+        masked().generate(class_labels=CLASSES, length=3)
+    with pytest.raises(ValueError, match="BertModel has 64 positions, but 64 of the target and 1 of the source"):
+        generator.generate(class_labels=CLASSES, length=64)
+
+
+def test_padding_does_not_count():
+    generator = masked((None,), condition_dropout=0.0).eval()
+    codes, mask = torch.randint(11, (4, 6)), torch.ones(4, 6, dtype=torch.bool)
+    mask[:, 4:] = False
+    losses = []
+    for target in (codes, codes + ~mask):
+        torch.manual_seed(0)
+        losses.append(generator(target=target, target_mask=mask, class_labels=CLASSES).loss)
+    assert torch.equal(*losses)
+
+
+def test_refuses_by_name():
+    with pytest.raises(ValueError, match="`masking_schedule` must be cosine or linear, got 'sine'"):
+        masked(masking_schedule="sine")
+    with pytest.raises(ValueError, match=r"`target_shape` may be None in its last place only, got \[None, 4\]"):
+        masked((None, 4))
+    with pytest.raises(ValueError, match="must be num_codebooks 2"):
+        masked((3, 4), num_codebooks=2).config.target_spec  # noqa: B018
+    with pytest.raises(ValueError, match=r"`generation` must hold .*, got \['top_k'\]"):
+        masked(generation={"top_k": 3})
+    source = {"class_labels": CLASSES}
+    with pytest.raises(ValueError, match="`num_inference_steps` must be a whole number of at least 2, got 1"):
+        masked((2, 4), num_codebooks=2).generate(**source, num_inference_steps=1)
+    with pytest.raises(ValueError, match="`temperature` must be above 0, got 0"):
+        masked().generate(**source, temperature=0)
