@@ -43,7 +43,7 @@ from .generators import (
 )
 from .interruption import TrainingInterrupted
 from .losses import AdversarialLoss, ExtractorWithLosses, PerceptualLoss
-from .modalities import ImageModality, LabelModality, Modality, TextModality, check_texts, save_sheet
+from .modalities import AudioModality, ImageModality, LabelModality, Modality, TextModality, check_texts, save_sheet
 from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
 from .outputs import LossOutput, RegenerationOutput, Representation, RepresentationSpec
@@ -59,6 +59,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdversarialLoss",
+    "AudioModality",
     "AutoencoderExtractor",
     "AutoencoderExtractorConfig",
     "AutoregressiveGenerator",

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator
 from .outputs import RepresentationSpec
@@ -78,17 +79,15 @@ def read_config(part: Any) -> dict[str, Any]:
 def _own(part: Any, name: str, contract: type) -> Any:
     """`part` if it is of `contract`, or was saved as one; `None` if it is of another library."""
     if isinstance(part, str | os.PathLike | HubReference):
-        saved_by_us = read_config(part).get("model_type") in _own_types()
-        return _own(load_pretrained(part, AutoModel.from_pretrained), name, contract) if saved_by_us else None
+        kind = read_config(part).get("model_type")
+        if kind in CONFIG_MAPPING and issubclass(CONFIG_MAPPING[kind], ExtractorConfig | GeneratorConfig):
+            return _own(load_pretrained(part, AutoModel.from_pretrained), name, contract)
+        return None
     if isinstance(part, contract):
         return part
     if isinstance(part, PreTrainedExtractor | PreTrainedGenerator) or not hasattr(part, "config"):
         raise TypeError(f"`{name}` must be a {contract.__name__}, got {type(part).__name__}.")
     return None
-
-
-def _own_types() -> set[str]:
-    return {config.model_type for base in (ExtractorConfig, GeneratorConfig) for config in _subclasses(base)}
 
 
 def _subclasses(base: type) -> Iterator[type]:

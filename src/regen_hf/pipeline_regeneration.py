@@ -29,6 +29,9 @@ class RegenerationPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         if not isinstance(self.processor, RegenerationProcessor):
             raise TypeError(f"`processor` must be a RegenerationProcessor, got {type(self.processor).__name__}.")
+        made, rate = self.model.config.target_spec.rate, self.processor.target.rate
+        if None not in (made, rate) and made != rate:
+            raise ValueError(f"the processor's target has {rate:g} values a second, but the model makes {made:g}.")
         self.feature_extractor = self.processor  # the base class batches only where there is one, or a tokenizer
 
     def __call__(self, inputs: Any, **kwargs):

@@ -57,11 +57,10 @@ def needed_bytes(model: RegenerationModel, *datasets) -> int:
 def check_target_shape(model: RegenerationModel, processor: RegenerationProcessor, example: Any) -> None:
     """Raises `ValueError` if what the processor makes of a target is not what the extractor reads."""
     shape = tuple(processor.target.as_target([example])["target"].shape[1:])
-    spec = model.config.target_spec
-    if not spec.fits(RepresentationSpec(shape, spec.num_codes)):
-        raise ValueError(
-            f"the processor gives targets of shape {shape}, but {type(model.extractor).__name__} reads {spec}."
-        )
+    spec, rate = model.config.target_spec, processor.target.rate
+    if not spec.fits(RepresentationSpec(shape, spec.num_codes, spec.num_codebooks, rate)):
+        given = f"shape {shape}" + ("" if rate is None else f" at {rate:g} a second")
+        raise ValueError(f"the processor gives targets of {given}, but {type(model.extractor).__name__} reads {spec}.")
 
 
 def identity(model, processor, asked, columns, parts, losses) -> dict[str, Any]:

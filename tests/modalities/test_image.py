@@ -65,3 +65,11 @@ def test_saves_a_sheet(tmp_path):
     sheet = Image.open(tmp_path / "sheet.png")
     colors = {color for _, color in sheet.getcolors(100000)}
     assert {(255, 0, 0), (0, 0, 255), (255, 255, 255)} <= colors
+
+
+def test_as_a_source_it_is_normalised_as_its_encoder_wants():
+    modality = ImageModality(2, mean=[0.0, 0.5, 1.0], std=[1.0, 0.5, 0.25])
+    given = modality.as_source([Image.new("RGB", (2, 2), (255, 255, 0))])["pixel_values"]
+    assert given.shape == (1, 3, 2, 2)
+    assert given[0, :, 0, 0].tolist() == pytest.approx([1.0, 1.0, -4.0], abs=1e-5)
+    assert ImageModality(**modality.to_dict()).to_dict() == modality.to_dict()

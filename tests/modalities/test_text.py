@@ -30,3 +30,15 @@ def test_refuses_bad_settings():
         TextModality("bert-base", max_length=4)
     with pytest.raises(ValueError, match="`max_length` must be at least 1, got 0"):
         TextModality(TextModality.from_words(["a"]).tokenizer, max_length=0)
+
+
+def test_text_as_a_target_and_back(tmp_path):
+    text = TextModality.from_words(["red heart", "a blue heart"])
+    batch = text.as_target(["red heart", "a blue heart"])
+    assert batch["target"].tolist() == [[5, 4, 0], [2, 3, 4]]
+    assert batch["target_mask"].tolist() == [[True, True, False], [True, True, True]]
+    found = text.from_target(batch["target"], batch["target_mask"])
+    assert found == [{"text": "red heart"}, {"text": "a blue heart"}]
+    assert text.save_samples(found, ["x", "y"], tmp_path / "s").read_text() == "x\tred heart\ny\ta blue heart\n"
+    with pytest.raises(ValueError, match="must be text with at least one word"):
+        text.as_target([" "])

@@ -17,6 +17,9 @@ class Modality:
     key: str
     """The name of this kind in what the pipeline returns, such as `"image"`."""
 
+    rate: float | None = None
+    """How many values of the last dimension of a target make a second, for what lasts."""
+
     def as_source(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Examples of X as the keyword arguments of a generator, each with a leading batch dimension."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a source.")

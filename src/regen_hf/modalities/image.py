@@ -16,17 +16,24 @@ class ImageModality(Modality):
 
     Args:
         size: height and width in pixels; other images are resized.
+        mean, std: of each channel, from 0 to 1, by which the encoder of a source image wants it to be normalised.
     """
 
     key = "image"
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5)):
         from diffusers.image_processor import VaeImageProcessor
 
         if not isinstance(size, int) or size < 1:
             raise ValueError(f"`size` must be a number of pixels of at least 1, got {size!r}.")
-        self.size = size
+        self.size, self.mean, self.std = size, list(mean), list(std)
         self._processor = VaeImageProcessor(vae_scale_factor=1, resample="lanczos")
+
+    def as_source(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Images as `pixel_values`, `(batch, 3, size, size)`, `torch.float32`, normalised by `mean` and `std`."""
+        pixels = (self.as_target(examples)["target"] + 1) / 2
+        mean, std = (torch.tensor(each).view(3, 1, 1) for each in (self.mean, self.std))
+        return {"pixel_values": (pixels - mean) / std}
 
     def as_target(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Images as `target`, `(batch, 3, size, size)`, `torch.float32` in [-1, 1].
@@ -61,7 +68,7 @@ class ImageModality(Modality):
         return dataset
 
     def to_dict(self) -> dict[str, Any]:
-        return {"size": self.size}
+        return {"size": self.size, "mean": self.mean, "std": self.std}
 
 
 def _opened(position: int, example: Any):

@@ -1,7 +1,8 @@
-"""Text as X, through any transformers tokenizer."""
+"""Text as X and as Y, through any transformers tokenizer."""
 
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -78,6 +79,38 @@ class TextModality(Modality):
         )
         self._warn_of_losses(examples, tokens["input_ids"], tokens["attention_mask"].bool())
         return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+
+    def as_target(self, examples: Sequence[str]) -> dict[str, torch.Tensor]:
+        """`target`, `(batch, length)`, `torch.long`, without the tokenizer's own beginning and end, and `target_mask`,
+        `(batch, length)`, bool.
+
+        Raises:
+            TypeError: for anything but text.
+            ValueError: for text with nothing in it.
+        """
+        check_texts(examples)
+        limits = {"truncation": True, "max_length": self.max_length, "add_special_tokens": False}
+        rows = [self.tokenizer(text, **limits)["input_ids"] for text in examples]
+        lengths = torch.tensor([len(row) for row in rows])
+        padded = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
+        for i, row in enumerate(rows):
+            padded[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask = torch.arange(padded.shape[1]) < lengths[:, None]
+        self._warn_of_losses(examples, padded, mask)
+        return {"target": padded, "target_mask": mask}
+
+    def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
+        """`{"text": str}` each."""
+        rows = values if mask is None else [row[own] for row, own in zip(values, mask.bool(), strict=True)]
+        return [{"text": self.tokenizer.decode(row, skip_special_tokens=True)} for row in rows]
+
+    def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
+        """A line for each sample, its caption before it, as `path` + `.txt`."""
+        path = Path(path).with_suffix(".txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = (f"{caption}\t{sample['text']}\n" for sample, caption in zip(samples, captions, strict=True))
+        path.write_text("".join(lines), encoding="utf-8")
+        return path
 
     def _warn_of_losses(self, examples: Sequence[str], ids: torch.Tensor, mask: torch.Tensor) -> None:
         no_words = torch.isin(ids, torch.tensor(self.tokenizer.all_special_ids)) & mask
