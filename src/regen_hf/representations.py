@@ -38,7 +38,9 @@ class RepresentationCache(torch.utils.data.Dataset):
 
     def _open(self, place: str, description: dict[str, Any], dataset) -> None:
         self.place, self.description, self.dataset = place, description, dataset
-        self.spec = RepresentationSpec(tuple(description["shape"]), description["num_codes"])
+        self.spec = RepresentationSpec(
+            tuple(description["shape"]), description["num_codes"], description["num_codebooks"], description["rate"]
+        )
         rows = sum(description["shards"].values())
         if len(dataset) != rows:
             raise ValueError(f"{place} is damaged: it has {len(dataset)} rows instead of {rows}.")

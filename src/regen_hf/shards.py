@@ -52,7 +52,7 @@ class CacheWriter:
         if not self.streams and self.state.num_processes > 1:  # each gets several, also of little data
             self.shard_rows = min(self.shard_rows, max(64, len(self.dataset) // (4 * self.state.num_processes)))
         self.plan = {
-            "shape": list(self.spec.shape), "num_codes": self.spec.num_codes, "fingerprint": self.parts,
+            **dataclasses.asdict(self.spec), "shape": list(self.spec.shape), "fingerprint": self.parts,
             "columns": list(self.columns), "shard_rows": self.shard_rows,
             "rows": None if self.streams else len(self.dataset),
             "processes": self.state.num_processes if self.streams else None,  # which put the rows where they are
@@ -229,7 +229,7 @@ def naming(rows: range) -> Iterator[None]:
 def real_values(representation: Representation, spec: RepresentationSpec, rows: range) -> tuple[np.ndarray, np.ndarray]:
     """What is not padding, one example after the other, and how many values each has."""
     values, codes = representation.values, spec.num_codes
-    found = RepresentationSpec(tuple(values.shape[1:]), codes)
+    found = RepresentationSpec(tuple(values.shape[1:]), codes, spec.num_codebooks)
     if len(values) != len(rows) or not spec.fits(found) or values.is_floating_point() != (codes is None):
         raise ValueError(f"Y′ must be {len(rows)} times {spec}, got {values.dtype} of shape {tuple(values.shape)}.")
     values = (values.float() if codes is None else values).cpu().numpy()

@@ -200,6 +200,8 @@ def test_refuses_what_does_not_fit(prior, source):
         tiny.code_prior((3, 4), order="delay")
     with pytest.raises(ValueError, match="`max_places` belongs to a target_shape whose last size is None"):
         tiny.code_prior((3, None))
+    with pytest.raises(ValueError, match="`target` has 15 places, more than the 12 of this generator"):
+        prior(target=torch.zeros(3, 5, 3, dtype=torch.long), **source)
     delayed = tiny.code_prior((2, 4), order="delay", num_codebooks=2)
     with pytest.raises(ValueError, match="`num_beams` must be 1 with `order` 'delay', got 2"):
         delayed.generate(**source, num_beams=2, do_sample=False)

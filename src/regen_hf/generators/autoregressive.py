@@ -250,6 +250,8 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             return self._step(condition, decoder_input_ids, past_key_values, use_cache, guidance or 1.0)
         if attention_mask is not None:
             source["attention_mask"] = attention_mask
+        if (places := self._flat(target).shape[2]) > self.config.places:
+            raise ValueError(f"`target` has {places} places, more than the {self.config.places} of this generator.")
         condition = self._read(source, len(target))
         hidden = torch.rand(len(target), device=target.device) < self.config.condition_dropout
         condition = self.source_encoder.hide(condition, hidden)
