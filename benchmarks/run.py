@@ -24,6 +24,7 @@ sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "examples" / "image_generation"
 
 import gpu  # noqa: E402
 import ratios  # noqa: E402
+import sampling  # noqa: E402
 
 
 @dataclasses.dataclass
@@ -68,6 +69,18 @@ CPU_ROWS: dict[str, tuple[Callable[[], float], str, str | None, str]] = {
     "import_time": (
         ratios.import_time, "of transformers' time", "≤ 1.10",
         "`import regen_hf` against `from transformers import pipeline`",
+    ),
+    "autoregressive_generation": (
+        sampling.autoregressive_generation, "of transformers' speed", "≥ 0.95",
+        "`AutoregressiveGenerator.generate` against transformers' `generate` on the same T5 weights, batch 8",
+    ),
+    "masked_decoding": (
+        sampling.masked_decoding, "times the tokens/s", "≥ 4",
+        "masked decoding in 12 steps against autoregressive decoding with a cache: 256 codes, 6 blocks of width 256",
+    ),
+    "diffusion_sampling": (
+        sampling.diffusion_sampling, "of a bare loop's speed", "≥ 0.97",
+        "`DiffusionGenerator.generate` against a bare diffusers loop over the demo's backbone, with guidance",
     ),
     "cached_training": (
         partial(ratios.in_scratch, ratios.cached_training), "times as fast", None,

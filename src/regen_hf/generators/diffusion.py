@@ -13,7 +13,7 @@ from ..diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers
 from ..outputs import LossOutput, Representation, RepresentationSpec
 from .backbone import Backbone, keep_labels
 from .conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder, describe_source, load_source_encoders
-from .noising import PREDICTIONS, TIMESTEP_SAMPLINGS, draw_levels, noising_process
+from .noising import PREDICTIONS, TIMESTEP_SAMPLINGS, draw_levels, noising_process, row_generators
 from .statistics import ChannelStatistics
 
 
@@ -321,10 +321,7 @@ def _initial_noise(scheduler, shape: tuple[int, ...], generator: torch.Generator
     """
     from diffusers.utils.torch_utils import randn_tensor
 
-    rows = None
-    if generator is not None:
-        seeds = [int(torch.randint(2**62, (), generator=generator, device=generator.device)) for _ in range(shape[0])]
-        rows = [torch.Generator().manual_seed(seed) for seed in seeds]
+    rows = None if generator is None else row_generators(generator, shape[0])
     noise = randn_tensor(shape, generator=rows, device=torch.device(device), dtype=torch.float32)
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     return noise * getattr(scheduler, "init_noise_sigma", 1.0), {"generator": rows} if takes_generator else {}

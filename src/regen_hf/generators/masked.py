@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..outputs import LossOutput, Representation, RepresentationSpec
 from .conditioning import Condition, describe_source, sinusoids
+from .noising import row_generators
 from .parallel import ParallelGenerator, ParallelGeneratorConfig, hosts_encoder
 
 SCHEDULES = {"cosine": lambda ratio: torch.cos(ratio * math.pi / 2), "linear": lambda ratio: 1 - ratio}
@@ -210,20 +211,29 @@ class MaskedGenerator(ParallelGenerator):
         return Representation(values=codes.view(rows, *([books] if books > 1 else []), *places))
 
     def _fill(self, codes, level: int, steps: int, condition: Condition, guidance: float, asked, generators) -> None:
-        """Makes the codes of one codebook, in place."""
-        from diffusers import AmusedScheduler
+        """Makes the codes of one codebook, in place (Chang et al., 2022, section 3.2).
 
-        scheduler = AmusedScheduler(self.config.num_codes, self.config.masking_schedule)
-        scheduler.set_timesteps(steps, (asked["choice_temperature"], 0), device=codes.device)
-        for timestep in scheduler.timesteps:
+        The steps are those of diffusers' `AmusedScheduler`, which itself draws a random number for each code of each
+        position: on a CPU a fifth of the time of all.
+        """
+        rows, _, length = codes.shape
+        noises = torch.linspace(asked["choice_temperature"], 0, steps)
+        for step in range(1, steps + 1):
             logits = self._guided(codes, level, condition, guidance) / asked["temperature"]
-            if generators is None:
-                codes[:, level] = scheduler.step(logits, timestep, codes[:, level]).prev_sample
-                continue
-            for row, own in enumerate(generators):
-                one = slice(row, row + 1)
-                taken = scheduler.step(logits[one], timestep, codes[one, level], generator=own)
-                codes[one, level] = taken.prev_sample
+            uniform = _uniform((2, length), rows, generators).to(codes.device)
+            hidden = codes[:, level] == self.config.num_codes
+            drawn, chances = _draw(logits, uniform[:, 0])
+            gumbel = -(-uniform[:, 1].clamp(1e-20).log()).clamp(1e-20).log()
+            confidence = chances.clamp(1e-20).log() + noises[step - 1] * gumbel
+            order = confidence.masked_fill(~hidden, torch.inf).argsort(1).argsort(1)
+            left = (length * SCHEDULES[self.config.masking_schedule](torch.tensor(step / steps))).floor()
+            left = (
+                torch.minimum(hidden.sum(1) - 1, left.to(codes.device)).clamp(min=1)
+                if step < steps
+                else 0 * hidden.sum(1)
+            )
+            taken = torch.where(hidden, drawn, codes[:, level])
+            codes[:, level] = taken.masked_fill(order < left[:, None], self.config.num_codes)
 
     def _guided(self, codes: torch.Tensor, level: int, condition: Condition, guidance: float) -> torch.Tensor:
         embeds = self._embed(codes)
@@ -256,7 +266,15 @@ def _split_steps(steps: int, books: int) -> list[int]:
     return [steps - others * (books - 1)] + [others] * (books - 1)
 
 
-def row_generators(generator: torch.Generator, rows: int) -> list[torch.Generator]:
-    """One for each row, seeded by the caller's, so that no row depends on those beside it."""
-    seeds = [int(torch.randint(2**62, (), generator=generator, device=generator.device)) for _ in range(rows)]
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+def _draw(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes `(batch, length)` by inverting their distribution at numbers from 0 to 1, and their probabilities."""
+    chances = logits.softmax(-1)
+    drawn = torch.searchsorted(chances.cumsum(-1), uniform[..., None]).clamp(max=logits.shape[-1] - 1)
+    return drawn[..., 0], chances.gather(-1, drawn)[..., 0]
+
+
+def _uniform(shape: tuple[int, ...], rows: int, generators: list[torch.Generator] | None) -> torch.Tensor:
+    """`(rows, *shape)` numbers from 0 to 1."""
+    if generators is None:
+        return torch.rand(rows, *shape)
+    return torch.stack([torch.rand(shape, generator=own) for own in generators])

@@ -20,6 +20,12 @@ def draw_levels(sampling: str, batch_size: int, device: torch.device) -> torch.T
     return levels.to(device)
 
 
+def row_generators(generator: torch.Generator, rows: int) -> list[torch.Generator]:
+    """One for each row, seeded by the caller's, so that no row depends on those beside it."""
+    seeds = [int(torch.randint(2**62, (), generator=generator, device=generator.device)) for _ in range(rows)]
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
 def noising_process(scheduler, prediction: str) -> "FlowMatching | Diffusion":
     """The process that belongs to a scheduler: those of flow matching interpolate, the others add noise."""
     return (FlowMatching if hasattr(scheduler, "scale_noise") else Diffusion)(scheduler, prediction)

@@ -15,6 +15,7 @@ from ..contracts import GeneratorConfig, PreTrainedGenerator, check_settings
 from ..outputs import LossOutput, Representation, RepresentationSpec, concatenate
 from ..pretrained import HubReference, hosted
 from ..spectral import distance, log_mel, spectral_distance
+from .noising import row_generators
 
 FIELDS = (("model_in_dim", "upsample_rates"), ("num_mel_bins", "resblock_stride_sizes"))
 """What vocoders' configs call the number of mel bins, and the factors that make a frame's samples."""
@@ -180,7 +181,8 @@ class VocoderGenerator(PreTrainedGenerator):
                 f"got {tuple(source.shape)}."
             )
         lengths = [source.shape[2]] * len(source) if mask is None else mask.sum(-1).tolist()
-        noise = [self._noise(length, generator) if self._takes_noise else None for length in lengths]
+        rows = [None] * len(lengths) if generator is None else row_generators(generator, len(lengths))
+        noise = [self._noise(*each) if self._takes_noise else None for each in zip(lengths, rows, strict=True)]
         if mask is None:
             return Representation(self._run(source, noise))
         waves = [
@@ -194,12 +196,9 @@ class VocoderGenerator(PreTrainedGenerator):
         return (output if isinstance(output, torch.Tensor) else output.waveforms)[:, None]
 
     def _noise(self, length: int, generator: torch.Generator | None) -> torch.Tensor:
-        """`(frames, channels)`; each row from a seed of its own, so that none depends on those beside it."""
-        shape, own = (length, self.vocoder.config.model_in_channels), None
-        if generator is not None:
-            seed = torch.randint(2**62, (), generator=generator, device=generator.device)
-            own = torch.Generator().manual_seed(int(seed))
-        return torch.randn(shape, generator=own).to(self.device, self.dtype)
+        """`(frames, channels)`"""
+        shape = (length, self.vocoder.config.model_in_channels)
+        return torch.randn(shape, generator=generator).to(self.device, self.dtype)
 
 
 def _is_vocoder(described: dict) -> bool:
