@@ -1,4 +1,4 @@
-"""The four ways to the same picture, of equal size: each a regenerator in some ten lines."""
+"""Six ways to the same picture: each a regenerator in some ten lines."""
 
 from diffusers import AutoencoderDC, SD3Transformer2DModel, UNet2DModel, VQModel
 from torch.nn import init
@@ -10,6 +10,7 @@ from regen_hf import (
     DiffusionGenerator,
     DownsampleExtractor,
     IdentityExtractor,
+    MaskedGenerator,
     RegenerationModel,
 )
 
@@ -34,8 +35,8 @@ def latents(size: int, text) -> RegenerationModel:
     return RegenerationModel.from_components(extractor, prior)
 
 
-def codes(size: int, text) -> RegenerationModel:
-    """Text → codes of a vector-quantising autoencoder, one after the other → picture."""
+def quantised(size: int) -> AutoencoderExtractor:
+    """The codes of a vector-quantising autoencoder."""
     autoencoder = VQModel(
         block_out_channels=(32, 64, 64),
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -46,15 +47,18 @@ def codes(size: int, text) -> RegenerationModel:
         norm_num_groups=8,
         mid_block_add_attention=False,
     )
-    extractor = AutoencoderExtractor.from_components(autoencoder, target_shape=(3, size, size), kind="codes")
+    return AutoencoderExtractor.from_components(autoencoder, target_shape=(3, size, size), kind="codes")
+
+
+def codes(size: int, text) -> RegenerationModel:
+    """Text → codes, one after the other → picture."""
+    extractor = quantised(size)
     shape, num_codes = extractor.config.representation_shape, extractor.config.num_codes
     decoder = GPT2Config(
-        vocab_size=num_codes + 1,
         n_positions=shape[0] * shape[1],
         n_embd=192,
         n_layer=6,
         n_head=HEADS,
-        add_cross_attention=True,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
@@ -67,11 +71,45 @@ def codes(size: int, text) -> RegenerationModel:
     return RegenerationModel.from_components(extractor, prior)
 
 
+def masked(size: int, text) -> RegenerationModel:
+    """Text → the same codes, all at once in a few steps → picture."""
+    extractor = quantised(size)
+    shape, num_codes = extractor.config.representation_shape, extractor.config.num_codes
+    backbone = BertConfig(
+        hidden_size=192,
+        num_hidden_layers=6,
+        num_attention_heads=HEADS,
+        intermediate_size=4 * 192,
+        max_position_embeddings=shape[0] * shape[1] + text.max_length,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    prior = MaskedGenerator.from_components(
+        backbone, shape, num_codes, source_encoder=text_encoder(text, 192), generation={"guidance": 2.0}
+    )
+    return RegenerationModel.from_components(extractor, prior)
+
+
 def lowres(size: int, text) -> RegenerationModel:
     """Text → a picture of a quarter of the size, made by a rule → the full picture, by a diffusion decoder."""
     rule = DownsampleExtractor.from_components(target_shape=[3, size, size], factor=4)
     small = rule.config.representation_spec.shape
     prior = transformer_prior(small, text, patch_size=small[-1] // 4, prediction="sample")
+    return RegenerationModel.from_components(rule, prior, larger(small[-1], size))
+
+
+def cascade(size: int, text) -> RegenerationModel:
+    """Text → a quarter of the size → half of it → the full picture: a chain of three links, the last two one model."""
+    quarter = DownsampleExtractor.from_components(target_shape=[3, size, size], factor=4)
+    half = DownsampleExtractor.from_components(target_shape=[3, size, size], factor=2)
+    small = quarter.config.representation_spec.shape
+    prior = transformer_prior(small, text, patch_size=small[-1] // 4, prediction="sample")
+    links = RegenerationModel.from_components(half, larger(size // 4, size // 2), larger(size // 2, size))
+    return RegenerationModel.from_components(quarter, prior, links)
+
+
+def larger(small: int, size: int) -> DiffusionGenerator:
+    """Diffusion of a picture beside a small one of it."""
     unet = UNet2DModel(
         sample_size=size,
         in_channels=6,
@@ -83,10 +121,9 @@ def lowres(size: int, text) -> RegenerationModel:
         norm_num_groups=8,
         add_attention=False,
     )
-    decoder = DiffusionGenerator.from_components(
-        unet, (3, size, size), source_shape=list(small), source_noise=0.1, condition_dropout=0.0
+    return DiffusionGenerator.from_components(
+        unet, (3, size, size), source_shape=[3, small, small], source_noise=0.1, condition_dropout=0.0
     )
-    return RegenerationModel.from_components(rule, prior, decoder)
 
 
 def identity(size: int, text, num_layers: int = 6) -> RegenerationModel:
@@ -140,4 +177,11 @@ def text_encoder(text, width: int) -> BertConfig:
     )
 
 
-REPRESENTATIONS = {"latents": latents, "codes": codes, "lowres": lowres, "identity": identity}
+REPRESENTATIONS = {
+    "latents": latents,
+    "codes": codes,
+    "masked": masked,
+    "lowres": lowres,
+    "cascade": cascade,
+    "identity": identity,
+}

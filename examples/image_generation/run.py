@@ -37,7 +37,9 @@ from regen_hf import (
 STEPS = {  # of a whole run of about nine minutes on two cores
     "latents": {"extractor": 2150, "prior": 860},
     "codes": {"extractor": 900, "prior": 350},
+    "masked": {"extractor": 900, "prior": 350},
     "lowres": {"prior": 700, "decoder": 700},
+    "cascade": {"prior": 700, "decoder": 500},
     "identity": {"prior": 1000},
 }
 CODEC = {"batch_size": 32, "learning_rate": 2e-3, "beta2": 0.99, "warmup_steps": 50, "ema_decay": 0.995}

@@ -113,6 +113,8 @@ def load_backbone(part) -> PreTrainedModel:
     if type(backbone) is not MODEL_MAPPING.get(type(backbone.config), None):
         raise ValueError(f"`backbone` must be what AutoModel gives, {type(backbone).__name__} is not.")
     _probe(backbone)
+    padding = getattr(backbone.get_input_embeddings(), "padding_idx", None) or 0
+    backbone.resize_token_embeddings(padding + 1, mean_resizing=False)  # it is given embeddings, and needs no words
     return backbone
 
 
