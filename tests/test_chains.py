@@ -138,7 +138,6 @@ def test_a_chain_reloads_with_equal_outputs(name, tmp_path):
 
 def test_links_that_do_not_fit_are_refused():
     model, _ = unclip()
-    _, other = cascade()
     with pytest.raises(
         ValueError, match=r"the extractor gives continuous values of shape \(3, 4, 4\), but the decoder"
     ):

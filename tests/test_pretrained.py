@@ -11,7 +11,7 @@ from safetensors import safe_open
 from test_sharing import run
 from transformers import AutoModel, BertModel, GPT2Model
 
-from regen_hf import AutoregressiveGenerator, DiffusionGenerator, HubReference, RegenerationModel
+from regen_hf import AutoregressiveGenerator, DiffusionGenerator, HubReference, MaskedGenerator, RegenerationModel
 from regen_hf.pretrained import freeze, hosted, load_pretrained, marked_modules
 
 
@@ -105,3 +105,15 @@ def test_a_reference_names_its_commit_instead_of_holding_weights(tmp_path):
 
 def test_a_reference_has_a_place():
     assert HubReference("a/b", "c" * 40, "vae").place == {"revision": "c" * 40, "subfolder": "vae"}
+
+
+def test_what_gets_embeddings_of_its_own_cannot_be_left_on_the_hub():
+    with pytest.raises(ValueError, match="`language_model` gets embeddings of its own"):
+        AutoregressiveGenerator.from_components(HubReference("user/gpt2"), (2, 2), 12)
+    with pytest.raises(ValueError, match="`backbone` gets embeddings of its own"):
+        MaskedGenerator.from_components(HubReference("user/bert"), (2, 2), 12)
+
+
+def test_a_commit_needs_not_be_looked_up():
+    reference = HubReference("user/dc", "0123456789abcdef" * 2 + "01234567")
+    assert reference.pinned() is reference

@@ -42,26 +42,26 @@ def load_extractor(part: Any, **settings) -> PreTrainedExtractor:
 
 
 def load_generator(
-    part: Any, name: str, target: RepresentationSpec, source: RepresentationSpec | None = None, **settings
+    part: Any, target: RepresentationSpec, source: RepresentationSpec | None = None, *, slot: str = "prior", **settings
 ) -> PreTrainedGenerator:
     """A generator as it is, or made of a saved one or of a model of another library.
 
     Args:
         part: a generator, or a model of transformers or diffusers; live, or its Hub name, folder or [`HubReference`].
-        name: what messages call it: `"prior"` or `"decoder"`.
         target, source: what it is to make, and from what representation, if from one.
+        slot: what messages call it: `"prior"` or `"decoder"`.
         settings: what the `from_components` of the class that is found takes.
 
     Raises:
         ValueError: if no class makes such a generator of such a model.
     """
-    if (own := _own(part, name, PreTrainedGenerator)) is not None:
+    if (own := _own(part, slot, PreTrainedGenerator)) is not None:
         return own
     described = read_config(part)
     for generator_class in _subclasses(PreTrainedGenerator):
         if generator_class.hosts(described, target):
             return generator_class.for_spec(part, target, source, **settings)
-    raise ValueError(f"`{name}` must make {target}: no generator does of {_shown(part, described)}.")
+    raise ValueError(f"`{slot}` must make {target}: no generator does of {_shown(part, described)}.")
 
 
 def read_config(part: Any) -> dict[str, Any]:
@@ -101,5 +101,7 @@ def _class(module: nn.Module) -> str:
 
 
 def _shown(part: Any, described: dict[str, Any]) -> str:
+    if isinstance(part, nn.Module):
+        return f"a {_class(part)}"
     name = described.get("_class_name") or (described.get("architectures") or [described.get("model_type")])[0]
-    return f"a {name}" if isinstance(part, nn.Module) else f"`{part}` with a {name}"
+    return f"`{part}` with a {name}"

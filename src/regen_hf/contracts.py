@@ -63,7 +63,8 @@ class _Part:
         push_to_hub = kwargs.pop("push_to_hub", False)
         repo_id = kwargs.pop("repo_id", os.path.basename(os.path.normpath(save_directory)))
         super().save_pretrained(save_directory, **kwargs)
-        if not any(name.endswith(".safetensors") for name in os.listdir(save_directory)):
+        written = any(name.endswith(".safetensors") for name in os.listdir(save_directory))
+        if not written and kwargs.get("is_main_process", True):
             save_file({}, os.path.join(save_directory, SAFE_WEIGHTS_NAME), metadata={"format": "pt"})
         if push_to_hub:
             self.push_to_hub(repo_id, token=kwargs.get("token"))

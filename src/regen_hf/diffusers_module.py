@@ -71,6 +71,7 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
         super().__init__(config)
         self.net = self._build() if net is None else net
         self._built_on_meta = any(tensor.is_meta for tensor in self.net.parameters())
+        self._fixed = [name for name, tensor in self.net.named_parameters() if not tensor.requires_grad]
         for inner in self.net.modules():
             if isinstance(inner, PreTrainedModel):
                 hosted(inner, None, None)  # AutoencoderRAE freezes its encoder, which loading would undo
@@ -138,6 +139,8 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
         self._is_hf_initialized = True
         if not self._built_on_meta:
             return
+        for name in self._fixed:  # such as Stable Audio's random frequencies, which loading would train
+            self.net.get_parameter(name).requires_grad_(False)
         tensors = {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
         empty = {name: t for name, t in tensors.items() if not getattr(t, "_is_hf_initialized", False)}
         if not empty:

@@ -78,9 +78,9 @@ class RegenerationModel(PreTrainedGenerator):
         check_settings(RegenerationConfig, settings)
         extractor = load_extractor(extractor)
         made, target = extractor.config.representation_spec, extractor.config.target_spec
-        prior = load_generator(prior, "prior", made)
+        prior = load_generator(prior, made)
         if decoder is not None:
-            decoder = load_generator(decoder, "decoder", target, source=made)
+            decoder = load_generator(decoder, target, made, slot="decoder")
         if extractor.config.normalization is not None:
             prior.assign_statistics(*extractor.config.normalization)
         parts = {"extractor": extractor, "prior": prior, "decoder": decoder}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ class HubReference:
         """The same with the commit that `revision` is at now."""
         from huggingface_hub import HfApi
 
+        if re.fullmatch("[0-9a-f]{40}", self.revision or ""):
+            return self
         return dataclasses.replace(self, revision=HfApi().model_info(self.name, revision=self.revision).sha)
 
     @property
@@ -107,6 +110,12 @@ def hosted(part: Any, load: Callable, build: Callable, **kwargs) -> PreTrainedMo
     if parameters and not any(parameter.requires_grad for parameter in parameters):
         freeze(part)
     return part
+
+
+def refuse_reference(part: Any, name: str) -> None:
+    """Raises `ValueError` for a [`HubReference`] to a part that gets weights of its own."""
+    if isinstance(part, HubReference):
+        raise ValueError(f"`{name}` gets embeddings of its own, so it cannot be left on the Hub: give its name.")
 
 
 def freeze(model: PreTrainedModel) -> PreTrainedModel:

@@ -199,7 +199,7 @@ def test_refuses_what_does_not_fit(prior, source):
     with pytest.raises(ValueError, match="'delay', which needs `num_codebooks` of at least 2"):
         tiny.code_prior((3, 4), order="delay")
     with pytest.raises(ValueError, match="`max_places` belongs to a target_shape whose last size is None"):
-        tiny.code_prior((3, None))
+        tiny.code_prior((3, 4), max_places=5)
     with pytest.raises(ValueError, match="`target` has 15 places, more than the 12 of this generator"):
         prior(target=torch.zeros(3, 5, 3, dtype=torch.long), **source)
     delayed = tiny.code_prior((2, 4), order="delay", num_codebooks=2)
@@ -298,3 +298,14 @@ def test_hosts_language_models_and_no_masked_ones():
     ):
         assert AutoregressiveGenerator.hosts(config.to_dict(), codes) is hosted
         assert not AutoregressiveGenerator.hosts(config.to_dict(), floats)
+
+
+def test_as_many_places_as_there_are_positions():
+    def places(decoder, shape, **settings):
+        return AutoregressiveGenerator.from_components(decoder, shape, 12, num_classes=2, **settings).config.max_places
+
+    assert places(tiny.gpt2(), (None,)) == 63
+    assert places(tiny.gpt2(), (3, None), num_codebooks=3) == 21
+    assert places(tiny.gpt2(), (3, None), num_codebooks=3, order="delay") == 61
+    assert places(tiny.t5(), (None,)) == 1500
+    assert places(tiny.gpt2(), (None,), max_places=5) == 5

@@ -80,8 +80,8 @@ def test_padding_of_source_and_target_is_not_read(config):
 def test_auto_finds_the_generator_by_what_the_target_is():
     codes, values = RepresentationSpec((4,), 12), RepresentationSpec((3, 4), rate=50.0)
     source = RepresentationSpec((2, 3))
-    assert isinstance(load_generator(BertModel(BERT), "prior", codes, num_classes=2), MaskedGenerator)
-    made = load_generator(BertModel(BERT), "decoder", values, source)
+    assert isinstance(load_generator(BertModel(BERT), codes, num_classes=2), MaskedGenerator)
+    made = load_generator(BertModel(BERT), values, source, slot="decoder")
     assert isinstance(made, RegressionGenerator)
     assert made.config.target_spec == values and made.config.source_spec == source
     encoder_decoder = {"model_type": "bart", "is_encoder_decoder": True}

@@ -54,7 +54,7 @@ def vocoder(request):
 
 @pytest.fixture
 def generator(vocoder):
-    return load_generator(vocoder, "decoder", WAVE, SPECTROGRAM).eval()
+    return load_generator(vocoder, WAVE, SPECTROGRAM, slot="decoder").eval()
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_gives_what_the_vocoder_itself_would(vocoder, generator, source):
 
 def test_loads_by_folder_and_survives_reloading(vocoder, source, tmp_path):
     vocoder.save_pretrained(tmp_path / "vocoder")
-    generator = load_generator(str(tmp_path / "vocoder"), "decoder", WAVE, SPECTROGRAM)
+    generator = load_generator(str(tmp_path / "vocoder"), WAVE, SPECTROGRAM, slot="decoder")
     assert type(generator.vocoder) is type(vocoder)
     generator.save_pretrained(tmp_path / "generator")
     reloaded = AutoModel.from_pretrained(tmp_path / "generator")

@@ -40,7 +40,8 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
         num_codebooks: how many codes stand for the same place; they are then the first of `target_shape`.
         target_rate: how many places make a second.
         order: of several codebooks: `"interleave"`, place by place, or `"delay"`, all of them at each step.
-        max_places: how many places there are at most, where their number varies.
+        max_places: how many places there are at most, where their number varies; in `from_components` as many as the
+            language model has positions for, or 1500 where it has no limit.
         prefix_vocabulary_size: the number of tokens of a source text that the language model reads itself, before
             what it writes.
     """
@@ -180,6 +181,8 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         loaded = load_language_model(language_model, has_source=not reads_prefix)
         if loaded.encoder is not None and not others and not reads_prefix:
             encoders = {"source_encoder": loaded.encoder}
+        if target_shape[-1] is None:
+            settings.setdefault("max_places", _room(loaded.decoder.config, settings))
         known = not isinstance(language_model, PreTrainedConfig)
         config = AutoregressiveGeneratorConfig(
             language_model_config=loaded.decoder.config.to_dict(),
@@ -412,6 +415,14 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         mask = (codes < self.config.num_codes).all(1).cumprod(1).bool()
         codes = codes.masked_fill(~mask[:, None], 0)[:, :, : max(int(mask.sum(1).max()), 1)]
         return Representation(values=codes if len(shape) > 1 else codes[:, 0], mask=mask[:, : codes.shape[2]])
+
+
+def _room(decoder: PreTrainedConfig, settings: dict[str, Any]) -> int:
+    """As many places as a decoder has positions for, or half a minute of most codecs where it has no limit."""
+    if (positions := getattr(decoder, "max_position_embeddings", None)) is None:
+        return 1500
+    books = settings.get("num_codebooks", 1)
+    return positions - books if settings.get("order") == "delay" else (positions - 1) // books
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM,
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
-from ..pretrained import hosted
+from ..pretrained import hosted, refuse_reference
 from .conditioning import build_source_encoder
 
 
@@ -38,6 +38,8 @@ def load_language_model(part: Any, has_source: bool) -> LanguageModel:
     Args:
         has_source: give the decoder cross-attention, where its class can have it and it is loaded or new.
     """
+
+    refuse_reference(part, "language_model")
 
     def load(name: str, **kwargs) -> PreTrainedModel:
         place = {key: kwargs[key] for key in ("revision", "subfolder", "trust_remote_code") if key in kwargs}

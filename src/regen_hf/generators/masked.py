@@ -269,7 +269,7 @@ def _split_steps(steps: int, books: int) -> list[int]:
 def _draw(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes `(batch, length)` by inverting their distribution at numbers from 0 to 1, and their probabilities."""
     chances = logits.softmax(-1)
-    drawn = torch.searchsorted(chances.cumsum(-1), uniform[..., None]).clamp(max=logits.shape[-1] - 1)
+    drawn = torch.searchsorted(chances.cumsum(-1), uniform[..., None].contiguous()).clamp(max=logits.shape[-1] - 1)
     return drawn[..., 0], chances.gather(-1, drawn)[..., 0]
 
 

@@ -8,7 +8,7 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from ..contracts import PreTrainedGenerator, check_settings
-from ..pretrained import hosted
+from ..pretrained import hosted, refuse_reference
 from .conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder, load_source_encoders
 from .statistics import ChannelStatistics
 
@@ -106,6 +106,7 @@ def load_backbone(part) -> PreTrainedModel:
     Raises:
         ValueError: if it is no encoder that sees all positions at once.
     """
+    refuse_reference(part, "backbone")
     try:
         backbone = hosted(part, AutoModel.from_pretrained, AutoModel.from_config).base_model
     except TypeError as error:
@@ -152,4 +153,4 @@ def position_limit(backbone: PreTrainedModel) -> int | None:
 def hosts_encoder(described: dict) -> bool:
     """Whether a config.json is of a transformers encoder that sees all positions at once."""
     one_way = described.get("is_decoder") or described.get("is_encoder_decoder")
-    return not one_way and MODEL_FOR_MASKED_LM_MAPPING_NAMES.get(described.get("model_type")) is not None
+    return not one_way and bool(MODEL_FOR_MASKED_LM_MAPPING_NAMES.get(described.get("model_type")))
