@@ -9,6 +9,8 @@ from transformers import AutoConfig, AutoModel, BertModel, LlamaModel, ViTConfig
 
 from regen_hf import (
     AutoencoderExtractor,
+    AutoregressiveGenerator,
+    DiffusersModuleConfig,
     DiffusionGenerator,
     DownsampleExtractor,
     EncoderExtractor,
@@ -216,3 +218,15 @@ def test_a_class_of_ones_own_is_found(tmp_path):
     assert (again.generate(batch_size=2).values == 0.25).all()
     again.save_pretrained(tmp_path / "model")
     assert (AutoModel.from_pretrained(tmp_path / "model").generate(batch_size=2).values == 0.25).all()
+
+
+def test_new_parts_come_from_configs():
+    """A config instead of a name, also one of diffusers that leaves things to their defaults."""
+    described = DiffusersModuleConfig(
+        class_name="AutoencoderKL", module_config={"block_out_channels": [32], "sample_size": 8}
+    )
+    extractor = load_extractor(described)
+    assert extractor.config.normalization[1] == pytest.approx([1 / 0.18215] * 4)
+    assert type(load_generator(tiny.gpt2(), CODES, num_classes=2)) is AutoregressiveGenerator
+    denoiser = DiffusersModuleConfig.of(tiny.sd3(GRID.shape))
+    assert type(load_generator(denoiser, GRID)) is DiffusionGenerator

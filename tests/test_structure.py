@@ -74,7 +74,14 @@ def test_importing_is_light():
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "examples/image_generation/README.md", "CONTRIBUTING.md", "docs/training.md", "benchmarks/README.md"],
+    [
+        "README.md",
+        "examples/image_generation/README.md",
+        "CONTRIBUTING.md",
+        "docs/training.md",
+        "docs/parts.md",
+        "benchmarks/README.md",
+    ],
 )
 def test_code_in_the_documents_names_what_there_is(name):
     text = (SOURCE.parents[1] / name).read_text(encoding="utf-8")

@@ -19,7 +19,8 @@ def load_extractor(part: Any, **settings) -> PreTrainedExtractor:
     What the model is, is read from the config that is found at its name.
 
     Args:
-        part: an extractor, or a model of transformers or diffusers; live, or its Hub name, folder or [`HubReference`].
+        part: an extractor, or a model of transformers or diffusers; live, new from a config,
+            or by Hub name, folder or [`HubReference`].
         settings: what the `from_components` of the class that is found takes.
 
     Raises:
@@ -47,7 +48,8 @@ def load_generator(
     """A generator as it is, or made of a saved one or of a model of another library.
 
     Args:
-        part: a generator, or a model of transformers or diffusers; live, or its Hub name, folder or [`HubReference`].
+        part: a generator, or a model of transformers or diffusers; live, new from a config,
+            or by Hub name, folder or [`HubReference`].
         target, source: what it is to make, and from what representation, if from one.
         slot: what messages call it: `"prior"` or `"decoder"`.
         settings: what the `from_components` of the class that is found takes.
@@ -65,10 +67,13 @@ def load_generator(
 
 
 def read_config(part: Any) -> dict[str, Any]:
-    """The config.json at a Hub name, folder or reference, or of a live model, as a dictionary."""
-    if isinstance(part, nn.Module):
-        config = part.config
-        return config.to_dict() if isinstance(config, PreTrainedConfig) else {**config, "_class_name": _class(part)}
+    """The config.json at a Hub name, folder or reference, or of a live model, or a config, as a dictionary."""
+    if isinstance(part, nn.Module | PreTrainedConfig):
+        config = part.config if isinstance(part, nn.Module) else part
+        described = (
+            config.to_dict() if isinstance(config, PreTrainedConfig) else {**config, "_class_name": _class(part)}
+        )
+        return {**described, "_class_name": described["class_name"]} if "class_name" in described else described
     place = part.place if isinstance(part, HubReference) else {}
     described, _ = PreTrainedConfig.get_config_dict(part.name if place else part, **place)
     if not described:
@@ -85,7 +90,8 @@ def _own(part: Any, name: str, contract: type) -> Any:
         return None
     if isinstance(part, contract):
         return part
-    if isinstance(part, PreTrainedExtractor | PreTrainedGenerator) or not hasattr(part, "config"):
+    foreign = hasattr(part, "config") or isinstance(part, PreTrainedConfig)
+    if isinstance(part, PreTrainedExtractor | PreTrainedGenerator) or not foreign:
         raise TypeError(f"`{name}` must be a {contract.__name__}, got {type(part).__name__}.")
     return None
 

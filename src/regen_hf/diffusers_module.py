@@ -70,6 +70,7 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
     def __init__(self, config: DiffusersModuleConfig, net: torch.nn.Module | None = None):
         super().__init__(config)
         self.net = self._build() if net is None else net
+        config.module_config = DiffusersModuleConfig.of(self.net).module_config  # with what was left to its defaults
         self._built_on_meta = any(tensor.is_meta for tensor in self.net.parameters())
         self._fixed = [name for name, tensor in self.net.named_parameters() if not tensor.requires_grad]
         for inner in self.net.modules():

@@ -202,6 +202,8 @@ def test_refuses_what_does_not_fit(prior, source):
         tiny.code_prior((3, 4), max_places=5)
     with pytest.raises(ValueError, match="`target` has 15 places, more than the 12 of this generator"):
         prior(target=torch.zeros(3, 5, 3, dtype=torch.long), **source)
+    with pytest.raises(ValueError, match="`prefix_vocabulary_size` has the language model read the text"):
+        tiny.code_prior((3, 4), prefix_vocabulary_size=16)
     delayed = tiny.code_prior((2, 4), order="delay", num_codebooks=2)
     with pytest.raises(ValueError, match="`num_beams` must be 1 with `order` 'delay', got 2"):
         delayed.generate(**source, num_beams=2, do_sample=False)

@@ -1,9 +1,10 @@
 """Y′ by a pretrained encoder, with no way back: its features, or units that its features are put into."""
 
-import contextlib
 import copy
+import json
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     MODEL_MAPPING,
 )
+from transformers.utils import cached_file
 
 from ..contracts import ExtractorConfig, PreTrainedExtractor, check_settings
 from ..lengths import by_length
@@ -228,7 +230,10 @@ class EncoderExtractor(PreTrainedExtractor):
         Raises:
             ValueError: if there are fewer features than units.
         """
-        from sklearn.cluster import MiniBatchKMeans
+        try:
+            from sklearn.cluster import MiniBatchKMeans
+        except ImportError as error:
+            raise ImportError("units are found by scikit-learn: pip install 'regen_hf[units]'") from error
 
         if (num_codes := self.config.num_codes) is None:
             raise ValueError("`num_codes` is None: there are no units to find.")
@@ -342,14 +347,10 @@ def _preprocessing(encoder: Any) -> dict[str, Any]:
     """How the encoder takes its input, as the preprocessor_config.json at its name says."""
     if isinstance(encoder, PreTrainedModel | PreTrainedConfig):
         return {}
-    from transformers.feature_extraction_utils import FeatureExtractionMixin
-    from transformers.image_processing_base import ImageProcessingMixin
-
     name, place = (encoder.name, encoder.place) if isinstance(encoder, HubReference) else (encoder, {})
-    said: dict[str, Any] = {}
-    for read in (ImageProcessingMixin.get_image_processor_dict, FeatureExtractionMixin.get_feature_extractor_dict):
-        with contextlib.suppress(OSError):  # there is none
-            said |= read(name, **place)[0]
+    # a file that is not there is none; one that cannot be looked for is an error
+    found = cached_file(name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False, **place)
+    said = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
     if "image_mean" in said and said.get("do_normalize") is False:
         return {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
     if "image_mean" in said:

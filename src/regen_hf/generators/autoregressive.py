@@ -72,6 +72,8 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
         if self.varies != (self.max_places is not None):
             given = f"target_shape {tuple(self.target_shape)} and max_places {self.max_places}"
             raise ValueError(f"`max_places` belongs to a target_shape whose last size is None, got {given}.")
+        if self.prefix_vocabulary_size is not None and self.source_encoder_config is not None:
+            raise ValueError("`prefix_vocabulary_size` has the language model read the text, and `source_encoder` too.")
         if None in self.target_shape[:-1]:
             raise ValueError(f"`target_shape` may vary in its last size only, got {tuple(self.target_shape)}.")
 

@@ -128,7 +128,7 @@ def _decoded(name: str, file: Any) -> tuple[np.ndarray, int]:
     try:
         import soundfile
     except ImportError as error:
-        raise ImportError("audio files are read by soundfile: pip install soundfile") from error
+        raise ImportError("audio files are read by soundfile: pip install 'regen_hf[speech]'") from error
     try:
         found, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
