@@ -170,9 +170,9 @@ GENERATORS: dict[str, Part] = {
         ({"target": TOO_MANY}, "LlamaModel has 64 positions, but .* needs 72"), prefix_vocabulary_size=16,
     ),
     "GPT2LMHeadModel, codebooks of any length": Part(
-        lambda: GPT2LMHeadModel(tiny.gpt2()), AutoregressiveGenerator, BOOKS, SOURCES["label"],
+        lambda: GPT2LMHeadModel(tiny.gpt2(n_positions=128)), AutoregressiveGenerator, BOOKS, SOURCES["label"],
         {"order": "delay", "max_places": 24},
-        [({"max_places": 70}, r"GPT2Model has 64 positions, but .* \(3, None\) .* needs 73")],
+        [({"max_places": 130}, r"GPT2Model has 128 positions, but .* \(3, None\) .* needs 133")],
         lambda: CodecExtractor.from_components(dac()),
     ),
     "BertForMaskedLM": filler(lambda: BertForMaskedLM(encoder()), "label"),

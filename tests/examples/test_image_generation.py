@@ -108,7 +108,7 @@ def test_psnr_is_that_of_the_mean_squared_error():
     assert psnr(torch.zeros(1, 4), torch.zeros(1, 4)) == 100.0
 
 
-@pytest.mark.parametrize("representation", ["latents", "codes", "lowres", "identity"])
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
 def test_every_representation_runs_from_the_command_line(representation, folder, tmp_path, monkeypatch):
     monkeypatch.setattr("run.STEPS", {kind: dict.fromkeys(stages, 2) for kind, stages in STEPS.items()})
     main(["--dataset", str(folder), "--output", str(tmp_path), "--representation", representation])
