@@ -230,3 +230,11 @@ def test_new_parts_come_from_configs():
     assert type(load_generator(tiny.gpt2(), CODES, num_classes=2)) is AutoregressiveGenerator
     denoiser = DiffusersModuleConfig.of(tiny.sd3(GRID.shape))
     assert type(load_generator(denoiser, GRID)) is DiffusionGenerator
+
+
+def test_settings_of_a_part_that_is_made_already_are_refused():
+    prior = tiny.diffusion_prior(GRID.shape)
+    with pytest.raises(TypeError, match="DiffusionGenerator is made already: order would have no effect"):
+        load_generator(prior, GRID, order="delay")
+    with pytest.raises(TypeError, match="AutoencoderExtractor is made already: kind would have no effect"):
+        load_extractor(tiny.autoencoder_extractor(), kind="codes")

@@ -34,7 +34,7 @@ def load_extractor(part: Any, **settings) -> PreTrainedExtractor:
         (4, 8, 8)
     """
     if (own := _own(part, "extractor", PreTrainedExtractor)) is not None:
-        return own
+        return _unchanged(own, settings)
     described = read_config(part)
     for extractor_class in _subclasses(PreTrainedExtractor):
         if extractor_class.hosts(described):
@@ -58,7 +58,7 @@ def load_generator(
         ValueError: if no class makes such a generator of such a model.
     """
     if (own := _own(part, slot, PreTrainedGenerator)) is not None:
-        return own
+        return _unchanged(own, settings)
     described = read_config(part)
     for generator_class in _subclasses(PreTrainedGenerator):
         if generator_class.hosts(described, target):
@@ -94,6 +94,12 @@ def _own(part: Any, name: str, contract: type) -> Any:
     if isinstance(part, PreTrainedExtractor | PreTrainedGenerator) or not foreign:
         raise TypeError(f"`{name}` must be a {contract.__name__}, got {type(part).__name__}.")
     return None
+
+
+def _unchanged(own: Any, settings: dict[str, Any]) -> Any:
+    if settings:
+        raise TypeError(f"{type(own).__name__} is made already: {', '.join(sorted(settings))} would have no effect.")
+    return own
 
 
 def _subclasses(base: type) -> Iterator[type]:

@@ -107,7 +107,7 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
     def _load_diffusers(cls, name: str | os.PathLike, **kwargs) -> "DiffusersModule":
         from diffusers import AutoModel, ModelMixin
 
-        module = AutoModel.from_pretrained(os.fspath(name), **kwargs)
+        module = AutoModel.from_pretrained(os.fspath(name), **{"use_safetensors": True, **kwargs})
         if not isinstance(module, ModelMixin):
             raise ValueError(f"`{name}` is no diffusers model, but a {type(module).__name__}.")
         return cls.wrap(module)

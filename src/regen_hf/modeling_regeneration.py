@@ -9,7 +9,7 @@ from transformers import AutoModel
 from .auto import load_extractor, load_generator
 from .configuration_regeneration import RegenerationConfig
 from .contracts import PreTrainedExtractor, PreTrainedGenerator, check_settings
-from .outputs import LossOutput, RegenerationOutput, Representation
+from .outputs import LossOutput, RegenerationOutput, Repeatable, Representation
 
 
 class RegenerationModel(PreTrainedGenerator):
@@ -110,10 +110,12 @@ class RegenerationModel(PreTrainedGenerator):
 
     def fit_statistics(self, targets, sources=None) -> None:
         """Fits the prior on the Y′ of the targets, and the decoder on the targets and their Y′."""
-        encoded = []
-        for batch in targets:
+
+        def encode(batch: torch.Tensor | Representation) -> Representation:
             values, mask = (batch.values, batch.mask) if isinstance(batch, Representation) else (batch, None)
-            encoded.append(self.encode(values.to(self.device), None if mask is None else mask.to(self.device)))
+            return self.encode(values.to(self.device), None if mask is None else mask.to(self.device))
+
+        encoded = Repeatable(lambda: map(encode, targets))
         self.prior.fit_statistics(encoded, sources)
         if self.decoder_model is not None:
             self.decoder_model.fit_statistics(targets, encoded)

@@ -1,8 +1,9 @@
 """What passes between the parts: representations, losses, and the description of what fits where."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,6 +37,16 @@ def concatenate(parts: Sequence[Representation]) -> Representation:
         return torch.cat([nn.functional.pad(tensor, end) for tensor, end in zip(tensors, ends, strict=True)])
 
     return Representation(padded([part.values for part in parts]), padded([part.mask for part in parts]))
+
+
+class Repeatable:
+    """What `make` iterates over, as often as it is asked for."""
+
+    def __init__(self, make: Callable[[], Iterable[Any]]):
+        self.make = make
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.make())
 
 
 @dataclass

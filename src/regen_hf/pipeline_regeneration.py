@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from transformers import Pipeline
 
 from .processing_regeneration import RegenerationProcessor
@@ -67,21 +68,27 @@ class RegenerationPipeline(Pipeline):
         copies = generate_kwargs.get("num_return_sequences", 1)
         found = {"values": output.values, "mask": output.mask}
         for i, representation in enumerate(output.representations or ()):
-            found[f"representation_{i}"] = representation.values
+            found |= {f"representation_{i}": representation.values, f"mask_{i}": representation.mask}
         # one row for each X, so that the base class can take the batch apart
         return {k: None if v is None else v.unflatten(0, (-1, copies)) for k, v in found.items()}
 
     def postprocess(self, model_outputs: dict[str, Any], num_return_sequences: int | None = None):
         values, mask = model_outputs["values"][0], model_outputs["mask"]
         results = self.processor.target.from_target(values, None if mask is None else mask[0])
-        links = [values[0] for name, values in model_outputs.items() if name.startswith("representation_")]
+        links = [name.removeprefix("representation_") for name in model_outputs if name.startswith("representation_")]
         for i, result in enumerate(results if links else []):
-            result["representation"] = links[0][i]
-            if len(links) > 1:
-                result["representations"] = [link[i] for link in links]
+            made = [_real(model_outputs[f"representation_{link}"], model_outputs[f"mask_{link}"], i) for link in links]
+            result["representation"] = made[0]
+            if len(made) > 1:
+                result["representations"] = made
         return results[0] if num_return_sequences is None else results
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
         """Saves the model and the processor; no code of the pipeline, which comes with the library."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _real(values: torch.Tensor, mask: torch.Tensor | None, copy: int) -> torch.Tensor:
+    """One representation without its padding, which is in the last dimension."""
+    return values[0][copy] if mask is None else values[0][copy][..., : int(mask[0][copy].sum())]

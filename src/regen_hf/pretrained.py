@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -101,7 +102,9 @@ def hosted(part: Any, load: Callable, build: Callable, **kwargs) -> PreTrainedMo
     A live part without anything to train stays so when it is saved and loaded again.
     """
     if isinstance(part, str | os.PathLike | HubReference):
-        return load_pretrained(os.fspath(part) if isinstance(part, os.PathLike) else part, load, **kwargs)
+        name = os.fspath(part) if isinstance(part, os.PathLike) else part
+        # in one dtype with the layers that are put to it, whatever it was saved in
+        return load_pretrained(name, load, dtype=torch.float32, **kwargs)
     if isinstance(part, PreTrainedConfig):
         return build(part)
     if not isinstance(part, PreTrainedModel):

@@ -15,7 +15,7 @@ def check_stages(model: RegenerationModel, asked, dataset, unpaired, losses, val
     if not asked:
         raise ValueError("there is nothing to train: give arguments for at least one stage.")
     if "extractor" in asked and not model.extractor.is_trainable:
-        raise ValueError(f"`extractor` asks to train {type(model.extractor).__name__}, which is a rule.")
+        raise ValueError(f"`extractor` asks to train {type(model.extractor).__name__}, which has nothing to learn.")
     if "decoder" in asked and model.decoder_model is None:
         raise ValueError("`decoder` asks to train a decoder, but the model has none.")
     if losses and "extractor" not in asked:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from .joint import JointModel
 from .losses import ExtractorWithLosses
 from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
-from .outputs import Representation
+from .outputs import Repeatable, Representation
 from .pipeline_regeneration import RegenerationPipeline
 from .predictions import MixedBatches, predict
 from .processes import processes
@@ -176,9 +176,11 @@ class _Run:
         untouched = [p for p in untouched if p.requires_grad]
         for parameter in untouched:
             parameter.requires_grad_(False)
-        self._train("decoder", self.model.decoder_model, arguments, lambda: self._decoder_batches(arguments))
-        for parameter in untouched:
-            parameter.requires_grad_(True)
+        try:
+            self._train("decoder", self.model.decoder_model, arguments, lambda: self._decoder_batches(arguments))
+        finally:
+            for parameter in untouched:
+                parameter.requires_grad_(True)
 
     def train_joint(self, arguments: StageArguments) -> None:
         """All parts at once, on pairs."""
@@ -190,7 +192,7 @@ class _Run:
     def _prior_batches(self) -> tuple[Batches, Batches | None]:
         cache, dataset = self._pairs()
         if not self._has_adapters():  # which are saved without the statistics
-            self.model.prior.fit_statistics(_Repeatable(cache.batches))
+            self.model.prior.fit_statistics(Repeatable(cache.batches))
 
         def made_of(cache: RepresentationCache, dataset) -> Batches:
             sources = dataset.select_columns([self.data.source_column])
@@ -210,8 +212,8 @@ class _Run:
         caches = [cache for cache, _ in parts]
         if not self._has_adapters():
             self.model.decoder_model.fit_statistics(
-                _Repeatable(lambda: (batch for _, part in parts for batch in self._target_batches(part))),
-                _Repeatable(lambda: (batch for cache in caches for batch in cache.batches(256))),
+                Repeatable(lambda: (batch for _, part in parts for batch in self._target_batches(part))),
+                Repeatable(lambda: (batch for cache in caches for batch in cache.batches(256))),
             )
         predicted = self._predict(parts[0][1]) if arguments.predicted else None
         total = arguments.max_steps * arguments.gradient_accumulation_steps * processes().num_processes
@@ -279,7 +281,7 @@ class _Run:
     def _read_pair(self, examples: dict[str, list]) -> dict[str, torch.Tensor]:
         return {**self._read_source(examples), **self._read_target(examples)}
 
-    def _target_batches(self, dataset, batch_size: int = 256) -> Iterator[Representation]:
+    def _target_batches(self, dataset, batch_size: int = 64) -> Iterator[Representation]:
         dataset = dataset.select_columns([self.data.target_column])
         for start in range(0, len(dataset), batch_size):
             read = self._read_target(dataset[start : start + batch_size])
@@ -311,7 +313,8 @@ class _Run:
         target = self.processor(target=examples)
         target = {name: value.to(self.model.device) for name, value in target.items()}
         back = self.model.extractor.decode(self.model.encode(**target))
-        found = self.processor.target.from_target(back.values.detach().cpu())
+        mask = None if back.mask is None else back.mask.cpu()
+        found = self.processor.target.from_target(back.values.detach().cpu(), mask)
         captions = [f"reconstruction {i}" for i in range(len(found))]
         return self.processor.target.save_samples(found, captions, path)
 
@@ -356,13 +359,3 @@ def _batches(dataset, read: Callable[[dict[str, list]], dict[str, torch.Tensor]]
 def _named(name: str, representation: Representation) -> dict[str, torch.Tensor]:
     masked = {} if representation.mask is None else {f"{name}_mask": representation.mask}
     return {name: representation.values, **masked}
-
-
-class _Repeatable:
-    """What `make` iterates over, as often as it is asked for."""
-
-    def __init__(self, make: Callable[[], Iterable[Representation]]):
-        self.make = make
-
-    def __iter__(self) -> Iterator[Representation]:
-        return iter(self.make())

@@ -65,7 +65,9 @@ def test_refuses_what_it_cannot_take():
     fixed = LogMelExtractor.from_components(num_samples=2000)
     with pytest.raises(ValueError, match=r"shape \(batch, 1, 2000\), got \(2, 1, 1999\)"):
         fixed.encode(torch.zeros(2, 1, 1999))
-    with pytest.raises(ValueError, match="`target_mask` is not taken"):
-        fixed.encode(torch.zeros(2, 1, 2000), torch.ones(2, 2000, dtype=torch.bool))
+    whole = torch.ones(2, 2000, dtype=torch.bool)
+    assert fixed.encode(torch.zeros(2, 1, 2000), whole).mask is None
+    with pytest.raises(ValueError, match="`target_mask` has padding, but `num_samples` says"):
+        fixed.encode(torch.zeros(2, 1, 2000), whole & (torch.arange(2000) < 1000))
     with pytest.raises(ValueError, match="half the sampling rate, 4000, got 80 and 7600"):
         LogMelExtractor.from_components(sampling_rate=8000)

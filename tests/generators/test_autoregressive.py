@@ -2,7 +2,15 @@ import pytest
 import tiny
 import torch
 from generators.conformance import GeneratorConformance
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BertModel, GPT2LMHeadModel, ViTConfig
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    BertModel,
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    ViTConfig,
+)
 
 from regen_hf import AutoregressiveGenerator, RepresentationSpec
 
@@ -207,6 +215,8 @@ def test_refuses_what_does_not_fit(prior, source):
     delayed = tiny.code_prior((2, 4), order="delay", num_codebooks=2)
     with pytest.raises(ValueError, match="`num_beams` must be 1 with `order` 'delay', got 2"):
         delayed.generate(**source, num_beams=2, do_sample=False)
+    with pytest.raises(ValueError, match="`num_return_sequences` must be 1 with `order` 'delay', got 2"):
+        delayed.generate(**source, num_return_sequences=2)
 
 
 def test_a_prefix_and_what_is_written_need_their_positions():
@@ -309,5 +319,34 @@ def test_as_many_places_as_there_are_positions():
     assert places(tiny.gpt2(), (None,)) == 63
     assert places(tiny.gpt2(), (3, None), num_codebooks=3) == 21
     assert places(tiny.gpt2(), (3, None), num_codebooks=3, order="delay") == 61
-    assert places(tiny.t5(), (None,)) == 1500
+    assert places(tiny.t5(), (None,)) == places(tiny.llama(max_position_embeddings=131072), (None,)) == 1500
+    assert places(tiny.t5(), (3, None), num_codebooks=3) == 1500
     assert places(tiny.gpt2(), (None,), max_places=5) == 5
+
+
+def test_a_model_in_half_precision_is_trained_in_one_dtype(tmp_path):
+    """transformers loads a model in the dtype in which it was saved."""
+    LlamaForCausalLM(tiny.llama()).to(torch.bfloat16).save_pretrained(tmp_path / "llama")
+    BertModel(tiny.bert()).to(torch.bfloat16).save_pretrained(tmp_path / "bert")
+    folders = str(tmp_path / "llama"), str(tmp_path / "bert")
+    prior = AutoregressiveGenerator.from_components(folders[0], (3, 4), 12, folders[1])
+    assert {p.dtype for p in prior.parameters()} == {torch.float32}
+
+
+def test_padding_among_the_tokens_of_a_model_is_no_padding_among_codes(tmp_path):
+    """Neither does a code lose its gradient, nor does a model fail to be rebuilt for fewer tokens than it had."""
+    bart = AutoregressiveGenerator.from_components(tiny.bart_both(), (3, 4), 12)
+    bart(target=torch.ones(1, 3, 4, dtype=torch.long), input_ids=torch.tensor([[2, 3]])).loss.backward()
+    assert bart.language_model.get_input_embeddings().weight.grad[1].abs().sum() > 0
+    llama = AutoregressiveGenerator.from_components(tiny.llama(pad_token_id=15), (2, 2), 3, tiny.bert())
+    llama.save_pretrained(tmp_path)
+    assert AutoModel.from_pretrained(tmp_path).language_model.config.pad_token_id is None
+
+
+def test_a_tokenizer_with_fewer_ids_than_the_model_has_rows():
+    model = AutoModelForSeq2SeqLM.from_config(tiny.t5())
+    expected = model.shared.weight.detach().clone()
+    prior = AutoregressiveGenerator.from_components(model, (None,), 14, shares_vocabulary=True, max_places=6)
+    torch.testing.assert_close(prior.language_model.get_input_embeddings().weight[:14], expected[:14])
+    with pytest.raises(ValueError, match="`shares_vocabulary` needs one codebook, got num_codebooks 2"):
+        tiny.code_prior((2, 4), num_codebooks=2, shares_vocabulary=True)

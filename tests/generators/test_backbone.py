@@ -47,3 +47,15 @@ def test_a_backbone_hides_no_classes_by_itself():
     condition = generator.source_encoder(class_labels=given[4])
     outputs = [generator._denoise(given[0], given[1], condition, *given[3:]) for _ in range(50)]
     assert all(torch.equal(outputs[0], output) for output in outputs)
+
+
+def test_a_source_of_any_length_needs_a_mask():
+    described = {"source_shape": [None], "source_num_codes": 7}
+    with pytest.raises(ValueError, match=r"SD3Transformer2DModel takes no mask .* whole numbers, got \(None,\)"):
+        DiffusionGenerator.from_components(tiny.sd3(SHAPE), SHAPE, **described)
+    assert DiffusionGenerator.from_components(tiny.unet(SHAPE), SHAPE, **described)
+
+
+def test_a_unet_takes_other_sizes_than_that_of_its_config():
+    generator = DiffusionGenerator.from_components(tiny.unet(SHAPE), (4, 8, 8), tiny.bert()).eval()
+    assert generator.generate(input_ids=torch.tensor([[2]]), num_inference_steps=1).values.shape == (1, 4, 8, 8)

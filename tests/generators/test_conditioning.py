@@ -1,7 +1,7 @@
 import pytest
 import tiny
 import torch
-from transformers import AutoModel, BartModel, ViTModel, Wav2Vec2Model
+from transformers import AutoModel, BartModel, T5Model, ViTModel, Wav2Vec2Model
 
 from regen_hf.generators.conditioning import (
     ConditionalGeneratorConfig,
@@ -130,3 +130,9 @@ def test_the_encoder_of_an_encoder_decoder_by_folder(tmp_path):
     encoder = load_source_encoder(str(tmp_path))
     assert torch.equal(encoder.layers[0].fc1.weight, model.encoder.layers[0].fc1.weight)
     assert not any(p.requires_grad for p in encoder.parameters())
+
+
+def test_a_live_model_of_more_than_an_encoder_is_refused():
+    for model, wanted in ((BartModel(tiny.bart_both()), "BartEncoder"), (T5Model(tiny.t5()), "T5EncoderModel")):
+        with pytest.raises(ValueError, match=f"must be an encoder alone, a {wanted} here, got a {type(model).__name__}"):
+            load_source_encoders(model)

@@ -247,3 +247,13 @@ def test_loads_backbone_and_text_encoder_by_folder(tmp_path):
     generator = DiffusionGenerator.from_components(str(tmp_path / "backbone"), SHAPE, str(tmp_path / "encoder"))
     expected, found = encoder.embeddings.word_embeddings.weight, generator.source_encoder.encoder
     assert torch.equal(found.embeddings.word_embeddings.weight, expected)
+
+
+def test_refuses_what_would_have_no_effect():
+    with pytest.raises(ValueError, match="`source_noise` 0.5 needs a source that is stacked"):
+        DiffusionGenerator.from_components(tiny.sd3(SHAPE), SHAPE, source_shape=[16], source_noise=0.5)
+    with pytest.raises(ValueError, match=r"`target_shape` must be whole numbers, got \(4, None\)"):
+        DiffusionGenerator.from_components(tiny.stable_audio(), (4, None))
+    decoder, mask = tiny.diffusion_decoder(), torch.zeros(1, 4, dtype=torch.bool)
+    with pytest.raises(ValueError, match="`source_mask` has padding, but the source is stacked"):
+        decoder.generate(source=torch.rand(1, 3, 4, 4), source_mask=mask, num_inference_steps=1)

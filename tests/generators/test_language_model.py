@@ -1,9 +1,9 @@
 import pytest
 import tiny
 import torch
-from transformers import AutoModel, AutoModelForSeq2SeqLM, GPT2LMHeadModel, GPT2Model, LlamaForCausalLM
+from transformers import AutoModel, AutoModelForSeq2SeqLM, Gemma2Config, Gemma2ForCausalLM, GPT2LMHeadModel, GPT2Model, LlamaForCausalLM
 
-from regen_hf.generators.language_model import build_decoder, decoder_of, load_language_model, sees_source
+from regen_hf.generators.language_model import build_decoder, decoder_of, linear_head, load_language_model, sees_source
 
 
 def test_cross_attention_is_for_what_is_new_or_loaded(tmp_path):
@@ -30,7 +30,7 @@ def test_the_decoder_is_what_makes_hidden_states():
 
 def test_the_ends_and_the_head_of_a_language_model():
     bart = load_language_model(tiny.bart_both(), has_source=True)
-    assert (bart.start, bart.end) == (2, 2) and bart.head.shape == (16, 16)
+    assert (bart.start, bart.end) == (2, 2) and linear_head(bart.model).shape == (16, 16)
     assert type(bart.encoder).__name__ == "BartEncoder"
     llama = load_language_model(tiny.llama(), has_source=True)
     assert (llama.start, llama.end, llama.encoder) == (1, 2, None)
@@ -38,8 +38,23 @@ def test_the_ends_and_the_head_of_a_language_model():
 
 def test_t5_scales_its_head_where_it_is_tied():
     model = AutoModelForSeq2SeqLM.from_config(tiny.t5())
-    found = load_language_model(model, has_source=True).head
-    torch.testing.assert_close(found, model.lm_head.weight * 16**-0.5)
+    torch.testing.assert_close(linear_head(model), model.lm_head.weight * 16**-0.5)
+
+
+def test_a_head_that_is_no_linear_map_is_not_taken():
+    config = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8,
+              "num_key_value_heads": 1, "vocab_size": 16}  # fmt: skip
+    capped = Gemma2ForCausalLM(Gemma2Config(**config, final_logit_softcapping=0.01))
+    assert linear_head(capped) is None
+    plain = Gemma2ForCausalLM(Gemma2Config(**config, final_logit_softcapping=None))
+    torch.testing.assert_close(linear_head(plain), plain.lm_head.weight, rtol=1e-3, atol=1e-5)
+
+
+def test_both_halves_of_a_frozen_encoder_decoder_are_frozen():
+    model = AutoModelForSeq2SeqLM.from_config(tiny.t5()).requires_grad_(False)
+    found = load_language_model(model, has_source=True)
+    for half in (found.decoder, found.encoder):
+        assert half.config.frozen and not any(p.requires_grad for p in half.parameters())
 
 
 def test_refuses_what_is_no_language_model():

@@ -206,8 +206,8 @@ class AutoencoderExtractor(PreTrainedExtractor):
 
     def _check(self, target: torch.Tensor, mask: torch.Tensor | None) -> None:
         shape = tuple(self.config.target_shape)
-        if mask is not None and shape[-1] is not None:
-            raise ValueError("`target_mask` is not taken: AutoencoderExtractor reads targets of one size.")
+        if mask is not None and shape[-1] is not None and not mask.all():
+            raise ValueError("`target_mask` has padding, but AutoencoderExtractor reads targets of one size.")
         if len(shape) != target.ndim - 1 or any(
             size not in (None, given) for size, given in zip(shape, target.shape[1:], strict=True)
         ):
@@ -261,19 +261,26 @@ class AutoencoderExtractor(PreTrainedExtractor):
         where the autoencoder quantises, its commitment loss if it has one.
         """
         self._check(target, target_mask)
-        latents, codes, divergence = self._latents(target.to(self.dtype), sampled=True)
-        if self.config.latent_noise:
-            latents = latents + self.config.latent_noise * torch.randn_like(latents)
-        decoded = self.autoencoder.net.decode(latents)
-        reconstruction = _sample(decoded)[..., : target.shape[-1]].float()
+        regularisers: list[tuple[int, str, torch.Tensor]] = []
+
+        def reconstruct(part: torch.Tensor) -> torch.Tensor:
+            latents, codes, divergence = self._latents(part.to(self.dtype), sampled=True)
+            if self.config.latent_noise:
+                latents = latents + self.config.latent_noise * torch.randn_like(latents)
+            decoded = self.autoencoder.net.decode(latents)
+            if getattr(decoded, "commit_loss", None) is not None:
+                regularisers.append((len(part), "commitment", decoded.commit_loss.mean()))
+            elif codes is None:
+                regularisers.append((len(part), "divergence", self.config.kl_weight * divergence))
+            return _sample(decoded)[..., : part.shape[-1]].float()
+
+        reconstruction = by_length(reconstruct, target, target_mask).values
         error = reconstruction - target
         if target_mask is not None:
             error = error.movedim(1, -1)[target_mask]
         terms = {"squared": error.square().mean(), "absolute": self.config.l1_weight * error.abs().mean()}
-        if getattr(decoded, "commit_loss", None) is not None:
-            terms["commitment"] = decoded.commit_loss.mean()
-        elif codes is None:
-            terms["divergence"] = self.config.kl_weight * divergence
+        for rows, name, term in regularisers:
+            terms[name] = terms.get(name, 0.0) + rows / len(target) * term
         detached = {name: term.detach() for name, term in terms.items()}
         return LossOutput(loss=sum(terms.values()), terms=detached, reconstruction=reconstruction)
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class EncoderExtractorConfig(ExtractorConfig):
         pooled: whether the features are one vector.
         num_codes: the number of units; `None` for the features themselves.
         image_mean, image_std: of each channel, from 0 to 1, by which images are normalised.
+        image_size: height and width at which images are read; the encoder's own if `None`.
         sampling_rate: how many samples of a wave make a second.
         do_normalize: whether each wave is brought to mean 0 and variance 1.
     """
@@ -56,6 +58,7 @@ class EncoderExtractorConfig(ExtractorConfig):
     num_codes: int | None = None
     image_mean: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
     image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_size: int | None = None
     sampling_rate: int = 16000
     do_normalize: bool = False
 
@@ -171,7 +174,7 @@ class EncoderExtractor(PreTrainedExtractor):
         check_settings(EncoderExtractorConfig, settings)
 
         def load(name: str, **kwargs) -> PreTrainedModel:
-            place = {key: kwargs[key] for key in ("revision", "subfolder") if key in kwargs}
+            place = {key: kwargs[key] for key in ("revision", "subfolder", "trust_remote_code") if key in kwargs}
             part = image_part(AutoConfig.from_pretrained(name, **place), pooled)
             return _checked(encoder_class(part), part).from_pretrained(name, config=part, **kwargs)
 
@@ -179,7 +182,8 @@ class EncoderExtractor(PreTrainedExtractor):
             part = image_part(config, pooled)
             return _checked(encoder_class(part), part)._from_config(part)
 
-        settings = {**_preprocessing(encoder), **settings}
+        if not settings.keys() & {"image_mean", "do_normalize"}:
+            settings = {**_preprocessing(encoder), **settings}
         encoder = freeze(hosted(encoder, load, build))
         encoder.config.architectures = [type(encoder).__name__]
         if _checked(encoder_class(encoder.config), encoder.config) is not type(encoder):
@@ -255,7 +259,7 @@ class EncoderExtractor(PreTrainedExtractor):
 
     @property
     def _image_size(self) -> int:
-        size = getattr(self.config.encoder_config, "image_size", 224)
+        size = self.config.image_size or getattr(self.config.encoder_config, "image_size", 224)
         return size if isinstance(size, int) else size[0]
 
     def _check(self, target: torch.Tensor) -> None:
@@ -346,13 +350,25 @@ def _checked(found: type[PreTrainedModel] | None, config: PreTrainedConfig) -> t
 def _preprocessing(encoder: Any) -> dict[str, Any]:
     """How the encoder takes its input, as the preprocessor_config.json at its name says."""
     if isinstance(encoder, PreTrainedModel | PreTrainedConfig):
+        if getattr(encoder, "name_or_path", "") and isinstance(encoder, PreTrainedModel):
+            warnings.warn(
+                f"how {_name(encoder)} takes images or waves is found at a name only: it is taken for "
+                "image_mean and image_std of 0.5, or no do_normalize, unless they are given.",
+                stacklevel=3,
+            )
         return {}
     name, place = (encoder.name, encoder.place) if isinstance(encoder, HubReference) else (encoder, {})
     # a file that is not there is none; one that cannot be looked for is an error
     found = cached_file(name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False, **place)
     said = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
-    if "image_mean" in said and said.get("do_normalize") is False:
-        return {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
     if "image_mean" in said:
-        return {key: said[key] for key in ("image_mean", "image_std")}
+        crop = said.get("crop_size") if said.get("do_center_crop", True) else None
+        size = crop or said.get("size")
+        size = size.get("height", size.get("shortest_edge")) if isinstance(size, dict) else size
+        raw = said.get("do_normalize") is False
+        return {
+            "image_mean": [0.0] * 3 if raw else said["image_mean"],
+            "image_std": [1.0] * 3 if raw else said["image_std"],
+            "image_size": size,
+        }
     return {key: said[key] for key in ("sampling_rate", "do_normalize") if key in said}

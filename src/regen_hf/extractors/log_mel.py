@@ -73,9 +73,11 @@ class LogMelExtractor(RuleExtractor):
         samples = self.config.num_samples
         if target.ndim != 3 or target.shape[1] != 1 or samples not in (None, target.shape[2]):
             raise ValueError(f"`target` must have the shape (batch, 1, {samples}), got {tuple(target.shape)}.")
-        if target_mask is not None and samples is not None:
-            raise ValueError("`target_mask` is not taken: `num_samples` says that all waves are of one length.")
-        return by_length(self._spectrogram, target, target_mask)
+        if samples is None:
+            return by_length(self._spectrogram, target, target_mask)
+        if target_mask is not None and not target_mask.all():
+            raise ValueError("`target_mask` has padding, but `num_samples` says that all waves are of one length.")
+        return Representation(self._spectrogram(target))
 
     def _spectrogram(self, wave: torch.Tensor) -> torch.Tensor:
         config = self.config

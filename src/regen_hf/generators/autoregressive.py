@@ -28,7 +28,9 @@ from .conditioning import (
     describe_source,
     load_source_encoders,
 )
-from .language_model import LanguageModel, build_decoder, load_language_model, sees_source
+from .language_model import LanguageModel, build_decoder, linear_head, load_language_model, sees_source
+
+MOST_PLACES = 1500  # where nothing else limits them: half a minute of most codecs
 
 
 class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
@@ -41,9 +43,11 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
         target_rate: how many places make a second.
         order: of several codebooks: `"interleave"`, place by place, or `"delay"`, all of them at each step.
         max_places: how many places there are at most, where their number varies; in `from_components` as many as the
-            language model has positions for, or 1500 where it has no limit.
+            language model has positions for, or 1500.
         prefix_vocabulary_size: the number of tokens of a source text that the language model reads itself, before
             what it writes.
+        shares_vocabulary: whether the codes are tokens of the language model, which then keeps its embeddings and
+            its head; in `from_components` where a pretrained one has as many tokens as there are codes.
     """
 
     model_type = "regen_autoregressive"
@@ -69,6 +73,8 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
             raise ValueError(f"`order` must be one of {', '.join(ORDERS)}, got {self.order!r}.")
         if self.order == "delay" and self.num_codebooks == 1:
             raise ValueError("`order` is 'delay', which needs `num_codebooks` of at least 2, got 1.")
+        if self.shares_vocabulary and self.num_codebooks > 1:
+            raise ValueError(f"`shares_vocabulary` needs one codebook, got num_codebooks {self.num_codebooks}.")
         if self.varies != (self.max_places is not None):
             given = f"target_shape {tuple(self.target_shape)} and max_places {self.max_places}"
             raise ValueError(f"`max_places` belongs to a target_shape whose last size is None, got {given}.")
@@ -185,20 +191,21 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             encoders = {"source_encoder": loaded.encoder}
         if target_shape[-1] is None:
             settings.setdefault("max_places", _room(loaded.decoder.config, settings))
-        known = not isinstance(language_model, PreTrainedConfig)
+        same = num_codes == loaded.decoder.config.vocab_size and settings.get("num_codebooks", 1) == 1
+        settings.setdefault("shares_vocabulary", same and not isinstance(language_model, PreTrainedConfig))
+        head = linear_head(loaded.model) if settings["shares_vocabulary"] else None
         config = AutoregressiveGeneratorConfig(
             language_model_config=loaded.decoder.config.to_dict(),
             **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
             target_shape=list(target_shape),
             num_codes=num_codes,
-            shares_vocabulary=known and num_codes == loaded.decoder.config.vocab_size,
             **settings,
         )
         _resize(loaded.decoder, config)
         config.language_model_config = type(loaded.decoder.config).from_dict(loaded.decoder.config.to_dict())
         generator = cls(config, language_model=loaded.decoder, source_encoders=encoders)
         if config.shares_vocabulary:
-            generator._take_tokens(loaded)
+            generator._take_tokens(loaded, head)
         return generator
 
     @classmethod
@@ -221,15 +228,15 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             )
 
     @torch.no_grad()
-    def _take_tokens(self, loaded: LanguageModel) -> None:
+    def _take_tokens(self, loaded: LanguageModel, head: torch.Tensor | None) -> None:
         """The codes are the tokens of a pretrained model, and so are the two ends where it knows them."""
         embeddings = self.language_model.get_input_embeddings().weight
         if loaded.start is not None:
             embeddings[-1] = embeddings[loaded.start]
-        if loaded.head is not None:
-            self.head.weight[:-1] = loaded.head[: self.config.num_codes]
+        if head is not None:
+            self.head.weight[:-1] = head[: self.config.num_codes]
             if loaded.end is not None:
-                self.head.weight[-1] = loaded.head[loaded.end]
+                self.head.weight[-1] = head[loaded.end]
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         return self.source_encoder
@@ -262,7 +269,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         condition = self.source_encoder.hide(condition, hidden)
         mask = None if target_mask is None else target_mask.flatten(1)
         tokens, labels = self._order.tokens(self._flat(target), mask, self.config.varies)
-        states = self._hidden_states(tokens, 0, condition).last_hidden_state[:, -tokens.shape[-1] :]
+        states = self._hidden_states(tokens, 0, condition, use_cache=False).last_hidden_state[:, -tokens.shape[-1] :]
         loss = self._cross_entropy(states, labels)
         return LossOutput(loss=loss, terms={"cross_entropy": loss.detach()})
 
@@ -383,8 +390,9 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         if not generation["do_sample"]:  # transformers warns of options that only sampling reads
             for name in defaults.keys() & {"top_k", "top_p", "temperature"}:
                 generation.pop(name, None)
-        if self.config.order == "delay" and generation.get("num_beams", 1) != 1:
-            raise ValueError(f"`num_beams` must be 1 with `order` 'delay', got {generation['num_beams']}.")
+        for name in ("num_beams", "num_return_sequences"):
+            if self.config.order == "delay" and generation.get(name, 1) != 1:
+                raise ValueError(f"`{name}` must be 1 with `order` 'delay', got {generation[name]}.")
         condition = self._read(source)
         with _seeded(generator, self.device):
             tokens = self._write(condition, guidance, generation)
@@ -420,11 +428,10 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
 
 
 def _room(decoder: PreTrainedConfig, settings: dict[str, Any]) -> int:
-    """As many places as a decoder has positions for, or half a minute of most codecs where it has no limit."""
-    if (positions := getattr(decoder, "max_position_embeddings", None)) is None:
-        return 1500
+    """As many places as a decoder has positions for."""
     books = settings.get("num_codebooks", 1)
-    return positions - books if settings.get("order") == "delay" else (positions - 1) // books
+    positions = getattr(decoder, "max_position_embeddings", None) or (MOST_PLACES + 1) * books
+    return min(MOST_PLACES, positions - books if settings.get("order") == "delay" else (positions - 1) // books)
 
 
 @torch.no_grad()
@@ -435,6 +442,8 @@ def _resize(decoder: PreTrainedModel, config: AutoregressiveGeneratorConfig) -> 
     std = decoder.get_input_embeddings().weight.float().std().item()
     decoder.resize_token_embeddings(config.vocabulary_size, mean_resizing=False)
     init.normal_(decoder.get_input_embeddings().weight[kept:], std=std)
+    if not kept:  # what was padding among its own tokens is a code now
+        decoder.config.pad_token_id = decoder.get_input_embeddings().padding_idx = None
 
 
 def _tensors(condition: Condition) -> tuple[torch.Tensor, ...]:

@@ -73,7 +73,8 @@ class Backbone:
         if self.config.get("sample_frames") is not None:
             raise ValueError(f"{self.name} takes frames before channels, which DiffusionGenerator does not give.")
         size = self.config.get("sample_size")
-        if len(target) == 3 and isinstance(size, int) and target[1:] != (size, size):
+        fixed = "patch_size" in self.config  # a UNet takes any size
+        if len(target) == 3 and fixed and isinstance(size, int) and target[1:] != (size, size):
             raise ValueError(f"{self.name} has sample_size {size}, but target_shape is {target}.")
         patch = self.config.get("patch_size")
         patches = [patch] * (len(target) - 1) if isinstance(patch, int) else patch or []
@@ -83,6 +84,12 @@ class Backbone:
     def _check_conditions(self, config) -> None:
         if config.reads_encoders and not self.takes & (HIDDEN | POOLED):
             raise ValueError(f"{self.name} takes no encoder_hidden_states, so it cannot read `source_encoder`.")
+        masked = self.takes & {"encoder_attention_mask", "attention_mask"}
+        if not self.stacks_source and None in (config.source_shape or ()) and not masked:
+            raise ValueError(
+                f"{self.name} takes no mask of its hidden states, so a source of any length cannot be padded: "
+                f"source_shape must be whole numbers, got {tuple(config.source_shape)}."
+            )
         if config.num_classes is None:
             return
         classes = config.num_classes  # a diffusers transformer adds a null class by itself, a UNet does not

@@ -135,6 +135,11 @@ def load_source_encoder(part) -> PreTrainedModel:
         encoder = hosted(part, _load_encoder, build_source_encoder)
     except TypeError as error:
         raise TypeError(f"`source_encoder`: {error}") from error
+    with torch.device("meta"):
+        rebuilt = type(build_source_encoder(encoder.config))
+    if rebuilt is not type(encoder):
+        name = type(encoder).__name__
+        raise ValueError(f"`source_encoder` must be an encoder alone, a {rebuilt.__name__} here, got a {name}.")
     return freeze(encoder) if isinstance(part, str | os.PathLike | HubReference) else encoder
 
 

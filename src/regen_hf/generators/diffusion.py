@@ -50,6 +50,10 @@ class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
         if unknown := set(self.generation or {}) - {"guidance", "num_inference_steps"}:
             raise ValueError(f"`generation` must hold guidance or num_inference_steps only, got {sorted(unknown)}.")
+        if None in self.target_shape:
+            raise ValueError(
+                f"`target_shape` must be whole numbers, got {tuple(self.target_shape)}: sizes are not drawn."
+            )
         if self.scheduler is None:
             self.scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
 
@@ -89,6 +93,10 @@ class DiffusionGenerator(PreTrainedGenerator):
         self._backbone = Backbone(self.denoiser.net, config)
         keep_labels(self.denoiser.net)
         self._process = noising_process(self.make_scheduler(), config.prediction)
+        if config.source_noise and not self._backbone.stacks_source:
+            raise ValueError(
+                f"`source_noise` is for a source that is stacked onto the target, got {config.source_noise}."
+            )
         hidden_width, pooled_width = self._backbone.hidden_width, self._backbone.pooled_width
         width = hidden_width or pooled_width or 1
         stacks = self._backbone.stacks_source
@@ -130,7 +138,7 @@ class DiffusionGenerator(PreTrainedGenerator):
             scheduler={**_public(scheduler.config), "_class_name": type(scheduler).__name__},
             **settings,
         )
-        generator = cls(config, denoiser=shell, source_encoders=encoders)
+        generator = cls(config, denoiser=shell, source_encoders=encoders).to(shell.device)
         generator._probe()
         return generator
 
@@ -311,6 +319,8 @@ class DiffusionGenerator(PreTrainedGenerator):
         """The source representation at unit variance on the target's grid, where it is stacked onto the target."""
         if not self._backbone.stacks_source:
             return None
+        if given.get("source_mask") is not None and not given["source_mask"].all():
+            raise ValueError("`source_mask` has padding, but the source is stacked onto targets of one size.")
         return nn.functional.interpolate(self.source_encoder.statistics.normalize(given["source"]), sample.shape[2:])
 
 

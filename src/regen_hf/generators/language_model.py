@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM,
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
-from ..pretrained import hosted, refuse_reference
+from ..pretrained import freeze, hosted, refuse_reference
 from .conditioning import build_source_encoder
 
 
@@ -19,15 +19,15 @@ class LanguageModel:
     """What a language model brings along.
 
     Args:
+        model: as it was loaded.
         decoder: gives hidden states; without a head.
         encoder: what reads the text, where the model has such a part.
-        head: `(vocabulary, width)`, hidden states to logits, where the model has a linear head.
         start, end: its tokens for the two ends of a sequence, where it knows them.
     """
 
+    model: PreTrainedModel
     decoder: PreTrainedModel
     encoder: PreTrainedModel | None
-    head: torch.Tensor | None
     start: int | None
     end: int | None
 
@@ -56,8 +56,11 @@ def load_language_model(part: Any, has_source: bool) -> LanguageModel:
         raise TypeError(f"`language_model`: {error}") from error
     tokens = [_token(model, name) for name in ("decoder_start_token_id", "bos_token_id", "eos_token_id")]
     start, end = next((token for token in tokens if token is not None), None), tokens[2]
-    encoder = _encoder_of(model) if model.config.is_encoder_decoder else None
-    return LanguageModel(decoder_of(model), encoder, _linear_head(model), start, end)
+    decoder, encoder = decoder_of(model), _encoder_of(model) if model.config.is_encoder_decoder else None
+    if getattr(model.config, "frozen", False):  # halves may have configs of their own
+        for half in filter(None, (decoder, encoder)):
+            freeze(half)
+    return LanguageModel(model, decoder, encoder, start, end)
 
 
 def _token(model: PreTrainedModel, name: str) -> int | None:
@@ -109,14 +112,25 @@ def _encoder_of(model: PreTrainedModel) -> PreTrainedModel:
         return encoder
     weights = model.state_dict()
     built.load_state_dict({name: weights[name] for name in built.state_dict()})
-    return built.to(model.dtype)
+    return built.to(model.device, model.dtype)
 
 
-def _linear_head(model: PreTrainedModel) -> torch.Tensor | None:
-    """The head's weights in the scale in which the model uses them, which is not 1 where T5 ties them."""
+@torch.no_grad()
+def linear_head(model: PreTrainedModel) -> torch.Tensor | None:
+    """`(vocabulary, width)`, what turns hidden states into logits, in the scale in which the model uses it.
+
+    `None` where a head is no linear map, as one with capped logits.
+    """
     head = model.get_output_embeddings()
     if not isinstance(head, nn.Linear):
         return None
-    tied = hasattr(model, "model_dim") and getattr(model.config, "tie_word_embeddings", False)
-    scaled = getattr(model.config, "scale_decoder_outputs", tied)
-    return head.weight.detach().clone() * (model.model_dim**-0.5 if scaled else 1.0)
+    model.eval()
+    ids = torch.arange(3, device=model.device)[None]
+    given = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+    output = model(input_ids=ids, **given, output_hidden_states=True)
+    states = output.get("decoder_hidden_states") or output.hidden_states
+    raw = nn.functional.linear(states[-1], head.weight)
+    scale = (output.logits * raw).sum() / raw.square().sum()
+    if not torch.allclose(output.logits, scale * raw, rtol=1e-3, atol=1e-4):
+        return None
+    return head.weight.detach().clone() * scale

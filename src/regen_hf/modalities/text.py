@@ -96,7 +96,7 @@ class TextModality(Modality):
         for i, row in enumerate(rows):
             padded[i, : len(row)] = torch.tensor(row, dtype=torch.long)
         mask = torch.arange(padded.shape[1]) < lengths[:, None]
-        self._warn_of_losses(examples, padded, mask)
+        self._warn_of_losses(examples, padded, mask, special=False)
         return {"target": padded, "target_mask": mask}
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
@@ -112,10 +112,13 @@ class TextModality(Modality):
         path.write_text("".join(lines), encoding="utf-8")
         return path
 
-    def _warn_of_losses(self, examples: Sequence[str], ids: torch.Tensor, mask: torch.Tensor) -> None:
+    def _warn_of_losses(
+        self, examples: Sequence[str], ids: torch.Tensor, mask: torch.Tensor, special: bool = True
+    ) -> None:
         no_words = torch.isin(ids, torch.tensor(self.tokenizer.all_special_ids)) & mask
         for i, text in enumerate(examples):
-            if mask[i].all() and len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_length:
+            whole = self.tokenizer(text, verbose=False, add_special_tokens=special)["input_ids"]
+            if mask[i].all() and len(whole) > self.max_length:
                 kept = self.tokenizer.decode(ids[i], skip_special_tokens=True)
                 warnings.warn(f"text cut after {self.max_length} tokens: {text!r} is read as {kept!r}.", stacklevel=4)
             if no_words[i, mask[i]].all():
@@ -129,4 +132,5 @@ class TextModality(Modality):
 
     @classmethod
     def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "TextModality":
-        return cls(AutoTokenizer.from_pretrained(name_or_path, subfolder=subfolder, **kwargs), **settings)
+        found = AutoTokenizer.from_pretrained(name_or_path, subfolder=subfolder, trust_remote_code=False, **kwargs)
+        return cls(found, **settings)
