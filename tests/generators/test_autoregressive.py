@@ -165,7 +165,7 @@ def test_guidance_is_that_of_the_two_distributions(prior, source):
         start = torch.full((3, 1, 1), 13)
         hidden = prior.source_encoder.hide(condition, torch.ones(3, dtype=torch.bool))
         states = [prior._hidden_states(start, 0, each).last_hidden_state[:, -1] for each in (condition, hidden)]
-        towards, away = (prior._next_logits(state, 0)[:, 0, :12] for state in states)
+        towards, away = (prior.head.next_logits(state, [0])[:, 0, :12] for state in states)
     assert torch.equal(first, (away + 5 * (towards - away)).argmax(-1))
 
 
@@ -202,12 +202,6 @@ def test_refuses_what_does_not_fit(prior, source):
         tiny.code_prior((9, 8))
     with pytest.raises(ValueError, match="must be a language model of transformers, got a ViTConfig"):
         AutoregressiveGenerator.from_components(ViTConfig(), (2, 2), 12)
-    with pytest.raises(ValueError, match="`order` must be one of interleave, delay, got 'random'"):
-        tiny.code_prior((3, 4), order="random")
-    with pytest.raises(ValueError, match="'delay', which needs `num_codebooks` of at least 2"):
-        tiny.code_prior((3, 4), order="delay")
-    with pytest.raises(ValueError, match="`max_places` belongs to a target_shape whose last size is None"):
-        tiny.code_prior((3, 4), max_places=5)
     with pytest.raises(ValueError, match="`target` has 15 places, more than the 12 of this generator"):
         prior(target=torch.zeros(3, 5, 3, dtype=torch.long), **source)
     with pytest.raises(ValueError, match="`prefix_vocabulary_size` has the language model read the text"):
@@ -348,5 +342,3 @@ def test_a_tokenizer_with_fewer_ids_than_the_model_has_rows():
     expected = model.shared.weight.detach().clone()
     prior = AutoregressiveGenerator.from_components(model, (None,), 14, shares_vocabulary=True, max_places=6)
     torch.testing.assert_close(prior.language_model.get_input_embeddings().weight[:14], expected[:14])
-    with pytest.raises(ValueError, match="`shares_vocabulary` needs one codebook, got num_codebooks 2"):
-        tiny.code_prior((2, 4), num_codebooks=2, shares_vocabulary=True)

@@ -1,7 +1,15 @@
 import pytest
 import tiny
 import torch
-from transformers import AutoModel, AutoModelForSeq2SeqLM, Gemma2Config, Gemma2ForCausalLM, GPT2LMHeadModel, GPT2Model, LlamaForCausalLM
+from transformers import (
+    AutoModel,
+    AutoModelForSeq2SeqLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2LMHeadModel,
+    GPT2Model,
+    LlamaForCausalLM,
+)
 
 from regen_hf.generators.language_model import build_decoder, decoder_of, linear_head, load_language_model, sees_source
 
@@ -42,8 +50,10 @@ def test_t5_scales_its_head_where_it_is_tied():
 
 
 def test_a_head_that_is_no_linear_map_is_not_taken():
-    config = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8,
-              "num_key_value_heads": 1, "vocab_size": 16}  # fmt: skip
+    config = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8,
+        "num_key_value_heads": 1, "vocab_size": 16,
+    }  # fmt: skip
     capped = Gemma2ForCausalLM(Gemma2Config(**config, final_logit_softcapping=0.01))
     assert linear_head(capped) is None
     plain = Gemma2ForCausalLM(Gemma2Config(**config, final_logit_softcapping=None))

@@ -1,16 +1,12 @@
 """Codes one after the other, by the decoder of any language model of transformers."""
 
 import contextlib
-import copy
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
-from transformers import initialization as init
-from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
-from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -19,107 +15,25 @@ from transformers.models.auto.modeling_auto import (
 
 from ..contracts import PreTrainedGenerator, check_settings
 from ..outputs import LossOutput, Representation, RepresentationSpec
-from .code_order import IGNORED, ORDERS
+from .code_order import ORDERS, CodeHead
 from .conditioning import (
     SOURCE_NAMES,
     Condition,
-    ConditionalGeneratorConfig,
     SourceEncoder,
     describe_source,
-    load_source_encoders,
 )
-from .language_model import LanguageModel, build_decoder, linear_head, load_language_model, sees_source
+from .configuration_autoregressive import AutoregressiveGeneratorConfig
+from .language_model import (
+    LanguageModel,
+    build_decoder,
+    linear_head,
+    load_language_model,
+    resize_vocabulary,
+    sees_source,
+)
+from .source_encoders import load_source_encoders
 
 MOST_PLACES = 1500  # where nothing else limits them: half a minute of most codecs
-
-
-class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
-    """
-    Args:
-        language_model_config: of the transformers decoder, whose vocabulary is `vocabulary_size`.
-        target_shape: the shape of the codes, for example `[8, 8]`, written row by row; the last size may be `None`.
-        num_codes: the number of different codes.
-        num_codebooks: how many codes stand for the same place; they are then the first of `target_shape`.
-        target_rate: how many places make a second.
-        order: of several codebooks: `"interleave"`, place by place, or `"delay"`, all of them at each step.
-        max_places: how many places there are at most, where their number varies; in `from_components` as many as the
-            language model has positions for, or 1500.
-        prefix_vocabulary_size: the number of tokens of a source text that the language model reads itself, before
-            what it writes.
-        shares_vocabulary: whether the codes are tokens of the language model, which then keeps its embeddings and
-            its head; in `from_components` where a pretrained one has as many tokens as there are codes.
-    """
-
-    model_type = "regen_autoregressive"
-    sub_configs_defaults = {
-        **ConditionalGeneratorConfig.sub_configs_defaults,
-        "language_model_config": SubConfigSpec(config_class=AutoConfig, model_type="gpt2", optional=True),
-    }
-
-    language_model_config: dict | PreTrainedConfig | None = None
-    target_shape: list[int | None] | tuple[int | None, ...] = (8, 8)
-    num_codes: int = 256
-    num_codebooks: int = 1
-    target_rate: float | None = None
-    order: str = "interleave"
-    max_places: int | None = None
-    prefix_vocabulary_size: int | None = None
-    shares_vocabulary: bool = False
-    is_encoder_decoder: bool = True
-
-    def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
-        if self.order not in ORDERS:
-            raise ValueError(f"`order` must be one of {', '.join(ORDERS)}, got {self.order!r}.")
-        if self.order == "delay" and self.num_codebooks == 1:
-            raise ValueError("`order` is 'delay', which needs `num_codebooks` of at least 2, got 1.")
-        if self.shares_vocabulary and self.num_codebooks > 1:
-            raise ValueError(f"`shares_vocabulary` needs one codebook, got num_codebooks {self.num_codebooks}.")
-        if self.varies != (self.max_places is not None):
-            given = f"target_shape {tuple(self.target_shape)} and max_places {self.max_places}"
-            raise ValueError(f"`max_places` belongs to a target_shape whose last size is None, got {given}.")
-        if self.prefix_vocabulary_size is not None and self.source_encoder_config is not None:
-            raise ValueError("`prefix_vocabulary_size` has the language model read the text, and `source_encoder` too.")
-        if None in self.target_shape[:-1]:
-            raise ValueError(f"`target_shape` may vary in its last size only, got {tuple(self.target_shape)}.")
-
-    @property
-    def varies(self) -> bool:
-        """Whether targets differ in length."""
-        return self.target_shape[-1] is None
-
-    @property
-    def places(self) -> int:
-        """How many places there are, or may be."""
-        shape = self.target_shape[1:] if self.num_codebooks > 1 else self.target_shape
-        count = 1
-        for size in shape:
-            count *= self.max_places if size is None else size
-        return count
-
-    @property
-    def target_spec(self) -> RepresentationSpec:
-        return RepresentationSpec(tuple(self.target_shape), self.num_codes, self.num_codebooks, self.target_rate)
-
-    @property
-    def first_code(self) -> int:
-        """Where in the language model's vocabulary the codes begin."""
-        return 0 if self.shares_vocabulary else self.prefix_vocabulary_size or 0
-
-    @property
-    def vocabulary_size(self) -> int:
-        """How many tokens the language model reads: those of a source, the codes, and the start of a sequence."""
-        codes = self.first_code + self.num_codes * self.num_codebooks
-        return max(codes, self.prefix_vocabulary_size or 0) + 1
-
-    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
-        """The decoder's configuration, from which transformers' `generate` makes its caches."""
-        return self.language_model_config if decoder and self.language_model_config is not None else self
-
-    @property
-    def vocab_size(self) -> int:
-        """What transformers' `generate` chooses from: the codes of one codebook, the end and the start."""
-        return self.num_codes + 2
 
 
 class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
@@ -154,7 +68,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         self._order = ORDERS[config.order](config.num_codes, config.num_codebooks)
         self._check_positions()
         width = self.language_model.config.hidden_size
-        self.head = nn.Linear(width, config.num_codes * config.num_codebooks + 1, bias=False)  # the last is the end
+        self.head = CodeHead(width, config.num_codes, config.num_codebooks, config.varies)
         self.source_encoder = SourceEncoder(config, width, source_encoders)
         self.post_init()
         end, start = self._order.end, self._order.start
@@ -190,7 +104,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         if loaded.encoder is not None and not others and not reads_prefix:
             encoders = {"source_encoder": loaded.encoder}
         if target_shape[-1] is None:
-            settings.setdefault("max_places", _room(loaded.decoder.config, settings))
+            settings.setdefault("max_places", min(MOST_PLACES, _room(loaded.decoder, settings)))
         same = num_codes == loaded.decoder.config.vocab_size and settings.get("num_codebooks", 1) == 1
         settings.setdefault("shares_vocabulary", same and not isinstance(language_model, PreTrainedConfig))
         head = linear_head(loaded.model) if settings["shares_vocabulary"] else None
@@ -201,7 +115,8 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             num_codes=num_codes,
             **settings,
         )
-        _resize(loaded.decoder, config)
+        kept = max(config.prefix_vocabulary_size or 0, num_codes if config.shares_vocabulary else 0)
+        resize_vocabulary(loaded.decoder, config.vocabulary_size, kept)
         config.language_model_config = type(loaded.decoder.config).from_dict(loaded.decoder.config.to_dict())
         generator = cls(config, language_model=loaded.decoder, source_encoders=encoders)
         if config.shares_vocabulary:
@@ -270,7 +185,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         mask = None if target_mask is None else target_mask.flatten(1)
         tokens, labels = self._order.tokens(self._flat(target), mask, self.config.varies)
         states = self._hidden_states(tokens, 0, condition, use_cache=False).last_hidden_state[:, -tokens.shape[-1] :]
-        loss = self._cross_entropy(states, labels)
+        loss = self.head.cross_entropy(states, labels)
         return LossOutput(loss=loss, terms={"cross_entropy": loss.detach()})
 
     def _flat(self, codes: torch.Tensor) -> torch.Tensor:
@@ -316,29 +231,10 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             past_key_values=None if cache is None else cache.self_attention_cache, use_cache=use_cache,
         )  # fmt: skip
 
-    def _rows_of_head(self, book: int) -> torch.Tensor:
-        """The head's weights for one codebook, and for the end, which the first one predicts."""
-        own = self.head.weight[book * self.config.num_codes : (book + 1) * self.config.num_codes]
-        return torch.cat([own, self.head.weight[-1:]]) if self.config.varies and book == 0 else own
-
-    def _cross_entropy(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The mean over all labels `(batch, codebooks at a step, length)`, codebook by codebook."""
-        books, total = self.config.num_codebooks, 0.0
-        for book in range(books):
-            if labels.shape[1] == 1:  # in turn
-                own_states, own_labels = states[:, book::books], labels[:, 0, book::books]
-            else:
-                own_states, own_labels = states, labels[:, book]
-            logits = nn.functional.linear(own_states, self._rows_of_head(book)).float()
-            total = total + nn.functional.cross_entropy(
-                logits.flatten(0, 1), own_labels.flatten(), ignore_index=IGNORED, reduction="sum"
-            )
-        return total / (labels != IGNORED).sum().clamp(min=1)
-
     def _step(self, condition: Condition, ids, past_key_values, use_cache, guidance: float) -> Seq2SeqLMOutput:
-        books = self._order.rows(1)
-        tokens = ids.unflatten(0, (-1, books))
-        condition = condition.map(lambda tensor: tensor[::books].contiguous())
+        at_once = self._order.rows(1)
+        tokens = ids.unflatten(0, (-1, at_once))
+        condition = condition.map(lambda tensor: tensor[::at_once].contiguous())
         if guidance != 1:  # row 2i is guided by row 2i + 1, which sees the null source
             away = self.source_encoder.hide(condition, torch.ones(len(tokens), dtype=torch.bool, device=ids.device))
             condition = Condition(*(_paired(*each) for each in zip(_tensors(condition), _tensors(away), strict=True)))
@@ -347,20 +243,12 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         if position and not sees_source(self.language_model):
             position -= condition.hidden.shape[1]
         output = self._hidden_states(tokens, position, condition, past_key_values, use_cache)
-        logits = self._next_logits(output.last_hidden_state[:, -1], position + tokens.shape[-1] - 1)
+        books = self._order.next_books(position + tokens.shape[-1] - 1)
+        logits = self.head.next_logits(output.last_hidden_state[:, -1], books)
         if guidance != 1:
             towards, away = logits.unflatten(0, (-1, 2)).unbind(1)
             logits = torch.where(towards.isinf(), towards, away + guidance * (towards - away))
         return Seq2SeqLMOutput(logits=logits.flatten(0, 1)[:, None], past_key_values=past_key_values)
-
-    def _next_logits(self, state: torch.Tensor, position: int) -> torch.Tensor:
-        """`(batch, codebooks at a step, num_codes + 2)`; what cannot come next is at minus infinity."""
-        logits = [
-            nn.functional.linear(state, self._rows_of_head(book)).float() for book in self._order.next_books(position)
-        ]
-        missing = [self.config.vocab_size - each.shape[-1] for each in logits]
-        padded = [nn.functional.pad(each, (0, n), value=-torch.inf) for each, n in zip(logits, missing, strict=True)]
-        return torch.stack(padded, dim=1)
 
     @torch.no_grad()
     def generate(
@@ -427,23 +315,12 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         return Representation(values=codes if len(shape) > 1 else codes[:, 0], mask=mask[:, : codes.shape[2]])
 
 
-def _room(decoder: PreTrainedConfig, settings: dict[str, Any]) -> int:
+def _room(decoder: PreTrainedModel, settings: dict[str, Any]) -> int:
     """As many places as a decoder has positions for."""
-    books = settings.get("num_codebooks", 1)
-    positions = getattr(decoder, "max_position_embeddings", None) or (MOST_PLACES + 1) * books
-    return min(MOST_PLACES, positions - books if settings.get("order") == "delay" else (positions - 1) // books)
-
-
-@torch.no_grad()
-def _resize(decoder: PreTrainedModel, config: AutoregressiveGeneratorConfig) -> None:
-    """Gives a decoder rows for the codes; those it has are kept where they still mean something."""
-    kept = max(config.prefix_vocabulary_size or 0, config.num_codes if config.shares_vocabulary else 0)
-    decoder.set_input_embeddings(copy.deepcopy(decoder.get_input_embeddings()))  # an encoder may share them
-    std = decoder.get_input_embeddings().weight.float().std().item()
-    decoder.resize_token_embeddings(config.vocabulary_size, mean_resizing=False)
-    init.normal_(decoder.get_input_embeddings().weight[kept:], std=std)
-    if not kept:  # what was padding among its own tokens is a code now
-        decoder.config.pad_token_id = decoder.get_input_embeddings().padding_idx = None
+    books, positions = settings.get("num_codebooks", 1), getattr(decoder.config, "max_position_embeddings", None)
+    if positions is None:
+        return MOST_PLACES
+    return positions - books if settings.get("order") == "delay" else (positions - 1) // books
 
 
 def _tensors(condition: Condition) -> tuple[torch.Tensor, ...]:

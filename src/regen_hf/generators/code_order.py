@@ -5,6 +5,7 @@ Each order turns codes into the tokens that the model reads and predicts, and ba
 """
 
 import torch
+from torch import nn
 from transformers import LogitsProcessor
 
 IGNORED = -100
@@ -142,3 +143,40 @@ class _Delays(LogitsProcessor):
 
 
 ORDERS = {"interleave": Interleaved, "delay": Delayed}
+
+
+class CodeHead(nn.Linear):
+    """Hidden states to logits of codes, codebook by codebook, and of the end of a sequence, which the first decides.
+
+    Its rows are the codes of one codebook after those of the other, and the end.
+    """
+
+    def __init__(self, width: int, num_codes: int, num_codebooks: int, ends: bool):
+        super().__init__(width, num_codes * num_codebooks + 1, bias=False)
+        self.num_codes, self.num_codebooks, self.ends = num_codes, num_codebooks, ends
+
+    def logits(self, states: torch.Tensor, book: int) -> torch.Tensor:
+        """`(..., num_codes)` of one codebook in float32, and one more where the sequence may end."""
+        own = self.weight[book * self.num_codes : (book + 1) * self.num_codes]
+        rows = torch.cat([own, self.weight[-1:]]) if self.ends and book == 0 else own
+        return nn.functional.linear(states, rows).float()
+
+    def cross_entropy(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean over all labels `(batch, codebooks at a step, length)`."""
+        books, total = self.num_codebooks, 0.0
+        for book in range(books):
+            in_turn = labels.shape[1] == 1
+            own_states = states[:, book::books] if in_turn else states
+            own_labels = labels[:, 0, book::books] if in_turn else labels[:, book]
+            logits = self.logits(own_states, book).flatten(0, 1)
+            total = total + nn.functional.cross_entropy(
+                logits, own_labels.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
+        return total / (labels != IGNORED).sum().clamp(min=1)
+
+    def next_logits(self, state: torch.Tensor, books: list[int]) -> torch.Tensor:
+        """`(batch, codebooks at a step, num_codes + 2)`; what cannot come next is at minus infinity."""
+        found = [self.logits(state, book) for book in books]
+        missing = [self.num_codes + 2 - each.shape[-1] for each in found]
+        padded = [nn.functional.pad(each, (0, n), value=-torch.inf) for each, n in zip(found, missing, strict=True)]
+        return torch.stack(padded, dim=1)

@@ -12,8 +12,9 @@ from ..contracts import PreTrainedGenerator, check_settings
 from ..diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
 from ..outputs import LossOutput, Representation, RepresentationSpec
 from .backbone import Backbone, keep_labels
-from .conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder, describe_source, load_source_encoders
+from .conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder, describe_source
 from .noising import PREDICTIONS, TIMESTEP_SAMPLINGS, draw_levels, noising_process, row_generators
+from .source_encoders import load_source_encoders
 from .statistics import ChannelStatistics
 
 

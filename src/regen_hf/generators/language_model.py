@@ -1,5 +1,6 @@
 """The decoder of a transformers language model, given a vocabulary of codes."""
 
+import copy
 import inspect
 from dataclasses import dataclass
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
 from ..pretrained import freeze, hosted, refuse_reference
-from .conditioning import build_source_encoder
+from .source_encoders import build_source_encoder
 
 
 @dataclass
@@ -134,3 +136,14 @@ def linear_head(model: PreTrainedModel) -> torch.Tensor | None:
     if not torch.allclose(output.logits, scale * raw, rtol=1e-3, atol=1e-4):
         return None
     return head.weight.detach().clone() * scale
+
+
+@torch.no_grad()
+def resize_vocabulary(decoder: PreTrainedModel, size: int, kept: int) -> None:
+    """Gives a decoder `size` tokens, of which the first `kept` mean what they did."""
+    decoder.set_input_embeddings(copy.deepcopy(decoder.get_input_embeddings()))  # an encoder may share them
+    std = decoder.get_input_embeddings().weight.float().std().item()
+    decoder.resize_token_embeddings(size, mean_resizing=False)
+    init.normal_(decoder.get_input_embeddings().weight[kept:], std=std)
+    if not kept:  # what was padding among its own tokens is a code now
+        decoder.config.pad_token_id = decoder.get_input_embeddings().padding_idx = None

@@ -9,7 +9,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from ..contracts import PreTrainedGenerator, check_settings
 from ..pretrained import hosted, refuse_reference
-from .conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder, load_source_encoders
+from .conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder
+from .source_encoders import load_source_encoders
 from .statistics import ChannelStatistics
 
 

@@ -1,0 +1,97 @@
+"""What an autoregressive generator writes, and with which vocabulary."""
+
+import math
+
+from transformers import PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+from transformers.models.auto.configuration_auto import AutoConfig
+
+from ..outputs import RepresentationSpec
+from .code_order import ORDERS
+from .conditioning import ConditionalGeneratorConfig
+
+
+class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
+    """
+    Args:
+        language_model_config: of the transformers decoder, whose vocabulary is `vocabulary_size`.
+        target_shape: the shape of the codes, for example `[8, 8]`, written row by row; the last size may be `None`.
+        num_codes: the number of different codes.
+        num_codebooks: how many codes stand for the same place; they are then the first of `target_shape`.
+        target_rate: how many places make a second.
+        order: of several codebooks: `"interleave"`, place by place, or `"delay"`, all of them at each step.
+        max_places: how many places there are at most, where their number varies; in `from_components` as many as the
+            language model has positions for, or 1500.
+        prefix_vocabulary_size: the number of tokens of a source text that the language model reads itself, before
+            what it writes.
+        shares_vocabulary: whether the codes are tokens of the language model, which then keeps its embeddings and
+            its head; in `from_components` where a pretrained one has as many tokens as there are codes.
+    """
+
+    model_type = "regen_autoregressive"
+    sub_configs_defaults = {
+        **ConditionalGeneratorConfig.sub_configs_defaults,
+        "language_model_config": SubConfigSpec(config_class=AutoConfig, model_type="gpt2", optional=True),
+    }
+
+    language_model_config: dict | PreTrainedConfig | None = None
+    target_shape: list[int | None] | tuple[int | None, ...] = (8, 8)
+    num_codes: int = 256
+    num_codebooks: int = 1
+    target_rate: float | None = None
+    order: str = "interleave"
+    max_places: int | None = None
+    prefix_vocabulary_size: int | None = None
+    shares_vocabulary: bool = False
+    is_encoder_decoder: bool = True
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.order not in ORDERS:
+            raise ValueError(f"`order` must be one of {', '.join(ORDERS)}, got {self.order!r}.")
+        if self.order == "delay" and self.num_codebooks == 1:
+            raise ValueError("`order` is 'delay', which needs `num_codebooks` of at least 2, got 1.")
+        if self.shares_vocabulary and self.num_codebooks > 1:
+            raise ValueError(f"`shares_vocabulary` needs one codebook, got num_codebooks {self.num_codebooks}.")
+        if self.varies != (self.max_places is not None):
+            given = f"target_shape {tuple(self.target_shape)} and max_places {self.max_places}"
+            raise ValueError(f"`max_places` belongs to a target_shape whose last size is None, got {given}.")
+        if self.prefix_vocabulary_size is not None and self.source_encoder_config is not None:
+            raise ValueError("`prefix_vocabulary_size` has the language model read the text, and `source_encoder` too.")
+        if None in self.target_shape[:-1]:
+            raise ValueError(f"`target_shape` may vary in its last size only, got {tuple(self.target_shape)}.")
+
+    @property
+    def varies(self) -> bool:
+        """Whether targets differ in length."""
+        return self.target_shape[-1] is None
+
+    @property
+    def places(self) -> int:
+        """How many places there are, or may be."""
+        shape = self.target_shape[1:] if self.num_codebooks > 1 else self.target_shape
+        return math.prod(self.max_places if size is None else size for size in shape)
+
+    @property
+    def target_spec(self) -> RepresentationSpec:
+        return RepresentationSpec(tuple(self.target_shape), self.num_codes, self.num_codebooks, self.target_rate)
+
+    @property
+    def first_code(self) -> int:
+        """Where in the language model's vocabulary the codes begin."""
+        return 0 if self.shares_vocabulary else self.prefix_vocabulary_size or 0
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens the language model reads: those of a source, the codes, and the start of a sequence."""
+        codes = self.first_code + self.num_codes * self.num_codebooks
+        return max(codes, self.prefix_vocabulary_size or 0) + 1
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        """The decoder's configuration, from which transformers' `generate` makes its caches."""
+        return self.language_model_config if decoder and self.language_model_config is not None else self
+
+    @property
+    def vocab_size(self) -> int:
+        """What transformers' `generate` chooses from: the codes of one codebook, the end and the start."""
+        return self.num_codes + 2
