@@ -274,7 +274,7 @@ GENERATORS |= {
         lambda: tiny.sd3(PIXELS.shape), DiffusionGenerator, PIXELS, from_representation(VECTOR), {},
         [({"target": GRID}, r"SD3Transformer2DModel has in_channels 3, but target_shape \(4, 4, 4\)")],
         lambda: EncoderExtractor.from_components(tiny.vit(), pooled=True),
-        r"SD3Transformer2DModel has sample_size 8, but target_shape is \(3, None, None\)",
+        r"`target_shape` must be whole numbers, got \(3, None, None\)",
     ),
     "PriorTransformer, from a vector": Part(
         tiny.prior_transformer, DiffusionGenerator, VECTOR, from_representation(VECTOR), {},

@@ -154,7 +154,7 @@ def test_pictures_of_another_size_are_refused_before_training(tmp_path):
 
 
 def test_stages_without_their_part_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="`extractor` asks to train DownsampleExtractor, which is a rule"):
+    with pytest.raises(ValueError, match="`extractor` asks to train DownsampleExtractor, which has nothing to learn"):
         run(tmp_path, "lowres", extractor=arguments())
     with pytest.raises(ValueError, match="`decoder` asks to train a decoder, but the model has none"):
         run(tmp_path, decoder=arguments())

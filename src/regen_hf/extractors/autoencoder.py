@@ -274,7 +274,8 @@ class AutoencoderExtractor(PreTrainedExtractor):
                 regularisers.append((len(part), "divergence", self.config.kl_weight * divergence))
             return _sample(decoded)[..., : part.shape[-1]].float()
 
-        reconstruction = by_length(reconstruct, target, target_mask).values
+        varies = self.config.target_shape[-1] is None
+        reconstruction = by_length(reconstruct, target, target_mask if varies else None).values
         error = reconstruction - target
         if target_mask is not None:
             error = error.movedim(1, -1)[target_mask]

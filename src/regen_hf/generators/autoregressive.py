@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -74,6 +75,11 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         end, start = self._order.end, self._order.start
         self.generation_config.update(decoder_start_token_id=start, bos_token_id=start, pad_token_id=start)
         self.generation_config.eos_token_id = end if config.varies else None
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, CodeHead):
+            init.normal_(module.weight, std=0.02)
 
     @classmethod
     def from_components(

@@ -145,14 +145,16 @@ class _Delays(LogitsProcessor):
 ORDERS = {"interleave": Interleaved, "delay": Delayed}
 
 
-class CodeHead(nn.Linear):
+class CodeHead(nn.Module):
     """Hidden states to logits of codes, codebook by codebook, and of the end of a sequence, which the first decides.
 
-    Its rows are the codes of one codebook after those of the other, and the end.
+    Its rows are the codes of one codebook after those of the other, and the end. It is no `nn.Linear`, since adapters
+    on one would not be asked.
     """
 
     def __init__(self, width: int, num_codes: int, num_codebooks: int, ends: bool):
-        super().__init__(width, num_codes * num_codebooks + 1, bias=False)
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_codes * num_codebooks + 1, width))
         self.num_codes, self.num_codebooks, self.ends = num_codes, num_codebooks, ends
 
     def logits(self, states: torch.Tensor, book: int) -> torch.Tensor:

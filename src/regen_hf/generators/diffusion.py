@@ -52,9 +52,7 @@ class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
         if unknown := set(self.generation or {}) - {"guidance", "num_inference_steps"}:
             raise ValueError(f"`generation` must hold guidance or num_inference_steps only, got {sorted(unknown)}.")
         if None in self.target_shape:
-            raise ValueError(
-                f"`target_shape` must be whole numbers, got {tuple(self.target_shape)}: sizes are not drawn."
-            )
+            raise ValueError(f"`target_shape` must be whole numbers, got {tuple(self.target_shape)}.")
         if self.scheduler is None:
             self.scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
 
@@ -95,9 +93,7 @@ class DiffusionGenerator(PreTrainedGenerator):
         keep_labels(self.denoiser.net)
         self._process = noising_process(self.make_scheduler(), config.prediction)
         if config.source_noise and not self._backbone.stacks_source:
-            raise ValueError(
-                f"`source_noise` is for a source that is stacked onto the target, got {config.source_noise}."
-            )
+            raise ValueError(f"`source_noise` {config.source_noise} needs a source that is stacked onto the target.")
         hidden_width, pooled_width = self._backbone.hidden_width, self._backbone.pooled_width
         width = hidden_width or pooled_width or 1
         stacks = self._backbone.stacks_source
