@@ -32,7 +32,7 @@ def autoregressive_generation(batch_size: int = 8, length: int = 96, rounds: int
     return side_by_side(lambda: timed(by_hand), lambda: timed(by_library), rounds)
 
 
-def masked_decoding(batch_size: int = 1, rounds: int = 5, steps: int = 12, width: int = 256, layers: int = 6) -> float:
+def masked_decoding(width: int, layers: int = 6, batch_size: int = 1, rounds: int = 5, steps: int = 12) -> float:
     """Tokens/s of masked decoding, by those of autoregressive decoding with a cache: 16 × 16 codes, a class as source,
     transformer blocks of the same width and number."""
     torch.manual_seed(0)
