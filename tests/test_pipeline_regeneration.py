@@ -7,6 +7,7 @@ from PIL import Image
 from transformers import pipeline
 
 from regen_hf import RegenerationPipeline
+from regen_hf.pipeline_regeneration import _real
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +131,9 @@ def test_refuses_a_folder_without_its_parts(folder, tmp_path):
         pipeline("regeneration", model=str(tmp_path / "other"))
     with pytest.raises(OSError, match="no_such_folder"):
         pipeline("regeneration", model=str(tmp_path / "no_such_folder"))
+
+
+def test_a_representation_comes_without_its_padding():
+    values, mask = torch.arange(12).view(1, 2, 2, 3), torch.tensor([[[True, True, False], [True, True, True]]])
+    assert _real(values, mask, 0).tolist() == [[0, 1], [3, 4]]
+    assert _real(values, mask, 1).shape == _real(values, None, 0).shape == (2, 3)

@@ -11,7 +11,15 @@ from safetensors import safe_open
 from test_sharing import run
 from transformers import AutoModel, BertModel, GPT2Model
 
-from regen_hf import AutoregressiveGenerator, DiffusionGenerator, HubReference, MaskedGenerator, RegenerationModel
+from regen_hf import (
+    AutoregressiveGenerator,
+    DiffusersModule,
+    DiffusionGenerator,
+    EncoderExtractor,
+    HubReference,
+    MaskedGenerator,
+    RegenerationModel,
+)
 from regen_hf.pretrained import freeze, hosted, load_pretrained, marked_modules
 
 
@@ -117,3 +125,18 @@ def test_what_gets_embeddings_of_its_own_cannot_be_left_on_the_hub():
 def test_a_commit_needs_not_be_looked_up():
     reference = HubReference("user/dc", "0123456789abcdef" * 2 + "01234567")
     assert reference.pinned() is reference
+
+
+def test_an_encoder_that_needs_code_is_refused_without_asking(tmp_path):
+    described = {"model_type": "mine", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ValueError, match="needs code from its repository, which is never run here"):
+        EncoderExtractor.from_components(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickle_of_diffusers_is_not_read_either(tmp_path):
+    tiny.dc().save_pretrained(tmp_path, safe_serialization=False)
+    with pytest.raises((OSError, ValueError), match="safetensors"):
+        DiffusersModule.from_pretrained(tmp_path)

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import tiny
 import torch
 from named_extractors import EAR, EYE, TEXT, images, waves
 from transformers import (
@@ -11,6 +12,8 @@ from transformers import (
     CLIPModel,
     CLIPVisionConfig,
     CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
     DINOv3ViTConfig,
     HubertConfig,
     HubertModel,
@@ -242,3 +245,20 @@ def test_wav2vec2_with_group_norm_does_not_see_padding():
     wave, mask = waves(200)(), torch.arange(200) < torch.tensor([200, 60, 100, 20])[:, None]
     noisy = torch.where(mask[:, None], wave, 100.0)
     torch.testing.assert_close(extractor.encode(noisy, mask).values, extractor.encode(wave, mask).values)
+
+
+def test_images_are_read_at_the_size_that_their_preprocessing_cuts(tmp_path):
+    Dinov2Model(Dinov2Config(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=1, image_size=16, patch_size=4
+    )).save_pretrained(tmp_path)  # fmt: skip
+    said = {"image_mean": [0.1] * 3, "image_std": [0.2] * 3, "crop_size": {"height": 8, "width": 8}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    extractor = EncoderExtractor.from_components(str(tmp_path))
+    assert extractor.config.image_size == 8
+    assert extractor.encode(torch.zeros(1, 3, 16, 16)).values.shape == (1, 8, 2, 2)
+
+
+def test_how_a_live_pretrained_encoder_takes_images_must_be_said(tmp_path):
+    ViTModel(tiny.vit()).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="how ViTModel takes images or waves is found at a name only"):
+        EncoderExtractor.from_components(ViTModel.from_pretrained(tmp_path))

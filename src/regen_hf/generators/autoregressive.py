@@ -66,6 +66,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
     ):
         super().__init__(config)
         self.language_model = language_model or build_decoder(config.language_model_config)
+        self._attends = sees_source(self.language_model)
         self._order = ORDERS[config.order](config.num_codes, config.num_codebooks)
         self._check_positions()
         width = self.language_model.config.hidden_size
@@ -218,7 +219,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         rows = self.config.first_code + self._order.slots(positions) * self.config.num_codes + tokens
         rows = rows.masked_fill(tokens >= self.config.num_codes, self.config.vocabulary_size - 1)
         embedded = self.language_model.get_input_embeddings()(rows).sum(1)
-        if sees_source(self.language_model):
+        if self._attends:
             return self.language_model(
                 inputs_embeds=embedded, encoder_hidden_states=condition.hidden,
                 encoder_attention_mask=condition.mask, past_key_values=cache, use_cache=use_cache,
@@ -246,7 +247,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             condition = Condition(*(_paired(*each) for each in zip(_tensors(condition), _tensors(away), strict=True)))
             tokens = tokens.repeat_interleave(2, dim=0)
         position = 0 if past_key_values is None else past_key_values.get_seq_length()
-        if position and not sees_source(self.language_model):
+        if position and not self._attends:
             position -= condition.hidden.shape[1]
         output = self._hidden_states(tokens, position, condition, past_key_values, use_cache)
         books = self._order.next_books(position + tokens.shape[-1] - 1)

@@ -134,11 +134,8 @@ class _Delays(LogitsProcessor):
 
     def _over(self, input_ids: torch.LongTensor, book: torch.Tensor, step: int) -> torch.Tensor:
         """Rows whose first codebook ended so long ago that they end now."""
-        ended = (input_ids[:: self.books, 1:] == self.end).long()
-        never = torch.full_like(ended[:, 0], step + 1) if ended.shape[1] else None
-        if never is None:
-            return torch.zeros_like(book, dtype=torch.bool)
-        places = torch.where(ended.any(1), ended.argmax(1), never).repeat_interleave(self.books)
+        ended = input_ids[:: self.books] == self.end  # never the first, which is the start
+        places = torch.where(ended.any(1), ended.int().argmax(1) - 1, step + 1).repeat_interleave(self.books)
         return (book > 0) & (step >= book + places)
 
 
