@@ -127,7 +127,8 @@ def test_a_commit_needs_not_be_looked_up():
     assert reference.pinned() is reference
 
 
-def test_an_encoder_that_needs_code_is_refused_without_asking(tmp_path):
+def test_an_encoder_that_needs_code_is_refused_without_asking(tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *question: "y")  # what transformers would ask
     described = {"model_type": "mine", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
     (tmp_path / "config.json").write_text(json.dumps(described))
     (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
