@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import tiny
 import torch
-from diffusers import UNet3DConditionModel
+from diffusers import LongCatAudioDiTTransformer, UNet3DConditionModel
 from named_extractors import dac
 from torch import nn
 from transformers import (
@@ -17,19 +17,25 @@ from transformers import (
     FastSpeech2ConformerHifiGanConfig,
     GPT2LMHeadModel,
     LlamaForCausalLM,
+    ParakeetCTCConfig,
+    ParakeetEncoderConfig,
+    ParakeetForCTC,
     SpeechT5HifiGan,
     SpeechT5HifiGanConfig,
     T5ForConditionalGeneration,
     UnivNetConfig,
     UnivNetModel,
     ViTModel,
+    Wav2Vec2ForCTC,
     Wav2Vec2Model,
 )
 
 from regen_hf import (
+    AlignedDiffusionGenerator,
     AutoencoderExtractor,
     AutoregressiveGenerator,
     CodecExtractor,
+    CTCGenerator,
     DiffusionGenerator,
     DownsampleExtractor,
     EncoderExtractor,
@@ -153,6 +159,27 @@ def regressor(build: Callable[[], nn.Module], source: str) -> Part:
     return Part(build, RegressionGenerator, GRID, SOURCES[source], {}, wrong, identity(GRID))
 
 
+def parakeet() -> ParakeetForCTC:
+    encoder = ParakeetEncoderConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, subsampling_factor=2,
+        subsampling_conv_channels=8, num_mel_bins=8, layerdrop=0.0,
+    )  # fmt: skip
+    return ParakeetForCTC(ParakeetCTCConfig(encoder_config=encoder, vocab_size=16, pad_token_id=15))
+
+
+UNITS = RepresentationSpec((None,), 12)
+FEATURES = {"input_features": torch.randn(4, 30, 8, generator=seeded())}
+
+
+def units() -> PreTrainedExtractor:
+    return IdentityExtractor.from_components(target_shape=[None], num_codes=12)
+
+
+def aligner(build: Callable[[], nn.Module], given: dict[str, torch.Tensor], refusal: tuple[dict, str]) -> Part:
+    wrong = [refusal, ({"target": GRID}, NO_READER + type(build()).__name__)]
+    return Part(build, CTCGenerator, UNITS, Source(given), {}, wrong, units)
+
+
 GENERATORS: dict[str, Part] = {
     "T5ForConditionalGeneration": writer(
         lambda: T5ForConditionalGeneration(tiny.t5()), OWN_TEXT, ({"order": "delay"}, "needs `num_codebooks`")
@@ -179,6 +206,13 @@ GENERATORS: dict[str, Part] = {
     "BertModel": filler(lambda: BertModel(encoder()), "text"),
     "BertForMaskedLM, continuous": regressor(lambda: BertForMaskedLM(encoder()), "text"),
     "BertModel, continuous": regressor(lambda: BertModel(encoder()), "representation"),
+    "Wav2Vec2ForCTC": aligner(
+        lambda: Wav2Vec2ForCTC(tiny.wav2vec2()), AUDIO,
+        ({"time_masks": 1}, "`time_masks` 1 needs an encoder that reads input_features, but this one reads input_v"),
+    ),
+    "ParakeetForCTC": aligner(
+        parakeet, FEATURES, ({"source": READ, "source_shape": [None]}, "read `inputs_embeds`, which ParakeetEncoder"),
+    ),
 }  # fmt: skip
 
 
@@ -215,6 +249,20 @@ GENERATORS |= {
     for name, of in DENOISERS.items()
     for scheduler in ("FlowMatchEulerDiscreteScheduler", "DDIMScheduler")
 }
+
+
+def long_cat() -> LongCatAudioDiTTransformer:
+    return LongCatAudioDiTTransformer(
+        dit_dim=16, dit_depth=1, dit_heads=2, dit_text_dim=16, latent_dim=4, cross_attn=False, text_conv=False
+    )
+
+
+FRAMES = RepresentationSpec((4, None))
+GENERATORS["LongCatAudioDiTTransformer"] = Part(
+    long_cat, AlignedDiffusionGenerator, FRAMES, SOURCES["text"], {},
+    [({"target": RepresentationSpec((5, None))}, r"LongCatAudioDiTTransformer has latent_dim 4, but .* \(5, None\)")],
+    identity(FRAMES),
+)  # fmt: skip
 
 HIFIGAN = {
     "model_in_dim": 8, "upsample_initial_channel": 8, "upsample_rates": [4, 4], "upsample_kernel_sizes": [8, 8],

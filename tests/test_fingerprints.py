@@ -1,6 +1,8 @@
 from datasets import Dataset
+from transformers import ParakeetFeatureExtractor
 
-from regen_hf.fingerprints import data_fingerprint
+from regen_hf import AudioModality, IdentityExtractor, TextModality
+from regen_hf.fingerprints import data_fingerprint, fingerprint
 
 
 def test_tells_datasets_apart():
@@ -12,3 +14,17 @@ def test_tells_datasets_apart():
 def test_tells_streams_apart_by_what_they_say():
     one, same, other = (Dataset.from_dict({"a": values}).to_iterable_dataset() for values in ([1, 2], [1, 2], [3, 2]))
     assert data_fingerprint(one) == data_fingerprint(same) != data_fingerprint(other)
+
+
+def test_tells_tokenizers_and_feature_extractors_apart():
+    data, model = Dataset.from_dict({"a": ["x"]}), IdentityExtractor.from_components(target_shape=[None], num_codes=9)
+
+    def preprocessing(modality) -> str:
+        return fingerprint(model, modality, data, "a")["preprocessing"]
+
+    one, same, other = (TextModality.from_words([texts]) for texts in ("red cat", "red cat", "red dog"))
+    assert preprocessing(one) == preprocessing(same) != preprocessing(other)
+    few, many = (
+        AudioModality(16000, feature_extractor=ParakeetFeatureExtractor(feature_size=size)) for size in (40, 80)
+    )
+    assert preprocessing(few) != preprocessing(many)

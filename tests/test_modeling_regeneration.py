@@ -5,7 +5,14 @@ import tiny
 import torch
 from transformers import AutoModel
 
-from regen_hf import RegenerationConfig, RegenerationModel, Representation
+from regen_hf import (
+    AutoregressiveGenerator,
+    CTCGenerator,
+    IdentityExtractor,
+    RegenerationConfig,
+    RegenerationModel,
+    Representation,
+)
 
 QUICK = {"latents": {"num_inference_steps": 2}, "codes": {"do_sample": False}, "identity": {"num_inference_steps": 2}}
 QUICK["lowres"] = {"num_inference_steps": 2, "decoder_kwargs": {"num_inference_steps": 2}}
@@ -260,3 +267,42 @@ def test_encoding_and_decoding_need_no_gradient():
     values = model.encode(torch.rand(1, *tiny.IMAGE)).values
     assert not values.requires_grad
     assert not model.decode(Representation(values)).values.requires_grad
+
+
+def reader(**decoder) -> RegenerationModel:
+    """Text → codes by CTC → codes by beams; the second are as many as the first, so anything fits."""
+    torch.manual_seed(0)
+    same = IdentityExtractor.from_components(target_shape=[None], num_codes=6)
+    prior = CTCGenerator.from_components(tiny.bert(), num_codes=6)
+    settings = {"source_shape": (None,), "source_num_codes": 6, "condition_dropout": 0.0, "max_places": 12, **decoder}
+    decoder = AutoregressiveGenerator.from_components(tiny.gpt2(), (None,), 6, **settings)
+    torch.nn.init.normal_(decoder.head.weight)  # so that it is sure of what it writes
+    torch.nn.init.normal_(decoder.source_encoder.representation_embedding.weight)
+    return RegenerationModel.from_components(same, prior, decoder).eval()
+
+
+def test_of_several_hypotheses_the_likeliest_on_the_whole_way_is_given():
+    model, source = reader(), dict(tiny.processor()(source=tiny.NAMES[:3]))
+    search = {"num_beams": 3, "do_sample": False}
+    output = model.generate(**source, num_hypotheses=4, decoder_kwargs=search, return_representation=True)
+    heard = model.prior.generate(**source, num_beams=4, num_return_sequences=4)
+    read = model.decode(heard, **search)
+    total = (heard.scores + read.scores).view(3, 4)
+    assert set(total.argmax(1).tolist()) != {0}, "the first is always the best: this shows nothing"
+    for row, best in enumerate((total.argmax(1) + 4 * torch.arange(3)).tolist()):
+        length = int(read.mask[best].sum())
+        assert output.values[row, :length].tolist() == read.values[best, :length].tolist()
+        assert output.mask[row].sum() == length
+        assert output.representation.scores[row] == heard.scores[best]
+    more = model.generate(**source, num_hypotheses=4, num_beams=9, decoder_kwargs=search)
+    assert more.values.shape[0] == 3
+
+
+def test_hypotheses_need_scores_on_both_sides():
+    model, source = reader(), dict(tiny.processor()(source=tiny.NAMES[:3]))
+    with pytest.raises(ValueError, match="`num_hypotheses` 2 needs a decoder that scores what it makes"):
+        model.generate(**source, num_hypotheses=2, decoder_kwargs={"do_sample": False})
+    with pytest.raises(ValueError, match="`num_hypotheses` must be a whole number of at least 1, got 0"):
+        model.generate(**source, num_hypotheses=0)
+    with pytest.raises(ValueError, match="`num_hypotheses` 2 gives one target, but `num_return_sequences` asks for 3"):
+        model.generate(**source, num_hypotheses=2, num_return_sequences=3)

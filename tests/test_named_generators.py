@@ -27,8 +27,10 @@ from named_generators import (
 from transformers import AutoModel, BertModel, GPT2LMHeadModel
 
 from regen_hf import (
+    AlignedDiffusionGenerator,
     AutoregressiveGenerator,
     CodecExtractor,
+    CTCGenerator,
     DiffusionGenerator,
     MaskedGenerator,
     RegenerationModel,
@@ -41,7 +43,9 @@ from regen_hf.auto import load_generator
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 QUICK = {
+    AlignedDiffusionGenerator: {"num_inference_steps": 2},
     AutoregressiveGenerator: {"do_sample": False},
+    CTCGenerator: {"num_beams": 2},
     MaskedGenerator: {"num_inference_steps": 3},
     DiffusionGenerator: {"num_inference_steps": 2},
     RegenerationModel: {"num_inference_steps": 2},

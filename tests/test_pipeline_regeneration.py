@@ -4,10 +4,20 @@ import tiny
 import torch
 from datasets import Dataset
 from PIL import Image
-from transformers import pipeline
+from transformers import BertConfig, ParakeetEncoderConfig, ParakeetFeatureExtractor, Wav2Vec2Config, pipeline
 
-from regen_hf import RegenerationPipeline
+from regen_hf import (
+    AudioModality,
+    AutoregressiveGenerator,
+    IdentityExtractor,
+    RegenerationModel,
+    RegenerationPipeline,
+    RegenerationProcessor,
+    RegressionGenerator,
+)
 from regen_hf.pipeline_regeneration import _real
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +147,93 @@ def test_a_representation_comes_without_its_padding():
     values, mask = torch.arange(12).view(1, 2, 2, 3), torch.tensor([[[True, True, False], [True, True, True]]])
     assert _real(values, mask, 0).tolist() == [[0, 1], [3, 4]]
     assert _real(values, mask, 1).shape == _real(values, None, 0).shape == (2, 3)
+
+
+PARAKEET = ParakeetEncoderConfig(
+    hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, subsampling_factor=4,
+    subsampling_conv_channels=8, num_mel_bins=16,
+)  # fmt: skip
+LAYER_NORM = Wav2Vec2Config(**{**tiny.wav2vec2().to_dict(), "feat_extract_norm": "layer"})
+WAVES = [
+    np.random.default_rng(i).normal(size=size).astype(np.float32) for i, size in enumerate((3200, 1700, 2500, 900))
+]
+
+
+def pipe_of(source, prior, target, **identity) -> RegenerationPipeline:
+    model = RegenerationModel.from_components(IdentityExtractor.from_components(**identity), prior).eval()
+    processor = RegenerationProcessor(source, target)
+    return RegenerationPipeline(model=model, processor=processor, task="regeneration")
+
+
+def echo(encoder, **settings) -> RegenerationPipeline:
+    """Audio to audio of 8 samples."""
+    torch.manual_seed(0)
+    backbone = BertConfig(**{**tiny.bert().to_dict(), "max_position_embeddings": 512})
+    prior = RegressionGenerator.from_components(backbone, (1, 8), encoder)
+    return pipe_of(AudioModality(16000, **settings), prior, AudioModality(16000), target_shape=[1, 8])
+
+
+def listener(**settings) -> RegenerationPipeline:
+    """Audio to words."""
+    torch.manual_seed(0)
+    prior = AutoregressiveGenerator.from_components(tiny.gpt2(), (None,), 9, tiny.wav2vec2(), max_places=8)
+    return pipe_of(AudioModality(16000, **settings), prior, tiny.text(), target_shape=[None], num_codes=9)
+
+
+def features() -> ParakeetFeatureExtractor:
+    return ParakeetFeatureExtractor(feature_size=16)
+
+
+def assert_equal_audio(found: list[dict], expected: list[dict]) -> None:
+    for row, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(row["audio"], other["audio"], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "encoder, settings",
+    [(tiny.wav2vec2(), {}), (LAYER_NORM, {"normalize": True}), (PARAKEET, {"feature_extractor": features()})],
+    ids=["group norm", "layer norm", "features"],
+)
+def test_audio_of_different_lengths_in_one_batch(encoder, settings):
+    pipe = echo(encoder, **settings)
+    single = [pipe(wave) for wave in WAVES]
+    with pytest.raises(AssertionError):
+        assert_equal_audio(single[:-1], single[1:])
+    assert_equal_audio(pipe(WAVES, batch_size=4), single)
+    assert_equal_audio(pipe((wave for wave in WAVES), batch_size=3), single)
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_audio_is_generated_in_pieces_and_joined():
+    pipe = echo(tiny.wav2vec2(), max_seconds=0.1)
+    pieces = [pipe.processor.source.pieces(wave) for wave in WAVES]
+    assert [len(each) for each in pieces] == [3, 2, 2, 1]
+    expected = [{"audio": np.concatenate([pipe(piece)["audio"] for piece in each])} for each in pieces]
+    for batch_size in (1, 3, 16):
+        assert_equal_audio(pipe(WAVES, batch_size=batch_size), expected)
+    assert_equal_audio(pipe((wave for wave in WAVES), batch_size=3), expected)
+    assert_equal_audio([pipe(WAVES[0], batch_size=2)], expected[:1])
+
+
+def test_each_repetition_and_each_representation_has_all_pieces():
+    pipe = listener(max_seconds=0.1)
+    rows = pipe(WAVES, num_return_sequences=2, return_representation=True, batch_size=3, generator=seeded())
+    assert [len(row) for row in rows] == [2, 2, 2, 2]
+    for copy in rows[0]:
+        assert len(copy["representation"]) == 3
+        words = [pipe.processor.target.from_target(piece[None])[0]["text"] for piece in copy["representation"]]
+        assert copy["text"] == " ".join(filter(None, words))
+    assert rows[0][0]["text"] != rows[0][1]["text"]
+    assert torch.is_tensor(rows[3][0]["representation"])
+
+
+def test_a_folder_is_enough_to_hear(tmp_path):
+    made = echo(PARAKEET, feature_extractor=features(), max_seconds=0.15)
+    made.save_pretrained(tmp_path)
+    again = pipeline("regeneration", model=str(tmp_path))
+    path = AudioModality(16000).save_samples([{"audio": WAVES[0] / 8}], [""], tmp_path / "heard")
+    read = AudioModality(16000).as_target([path])["target"][0]
+    expected = made(read)
+    assert expected["audio"].shape == (8 * len(made.processor.source.pieces(read)),) != (8,)
+    for heard in (path, str(path), path.read_bytes(), {"audio": {"path": str(path), "bytes": None}, "text": "red"}):
+        assert_equal_audio([again(heard)], [expected])

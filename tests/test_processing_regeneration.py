@@ -36,7 +36,7 @@ def test_loads_no_class_that_is_not_a_modality(tmp_path):
         described = json.loads(path.read_text())
         described["target"]["modality"] = name
         path.write_text(json.dumps(described))
-        with pytest.raises(ValueError, match=r"`target` in processor_config\.json of .* must name one of"):
+        with pytest.raises(ValueError, match=r"processor_config\.json of .* must name a modality, one of Audio"):
             RegenerationProcessor.from_pretrained(tmp_path)
 
 

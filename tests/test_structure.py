@@ -12,7 +12,7 @@ import regen_hf
 
 SOURCE = Path(regen_hf.__file__).parent
 FLOORS = [
-    {"outputs", "files", "arguments", "interruption", "trackers", "processes", "pretrained"},
+    {"outputs", "files", "arguments", "interruption", "trackers", "processes", "pretrained", "espeak"},
     {"contracts", "batches", "optimizers", "checkpoints", "accelerators", "data_checks", "representations", "lengths"},
     {"auto", "diffusers_module", "spectral", "modalities", "training", "run_folder", "shards"},
     {"extractors", "generators", "losses", "configuration_regeneration", "processing_regeneration", "fingerprints"},
@@ -104,9 +104,10 @@ def test_everything_public_has_a_docstring():
 @pytest.mark.parametrize("name", [
     "diffusers_module", "auto", "extractors.autoencoder", "extractors.codec", "extractors.downsample",
     "extractors.encoder", "extractors.identity", "extractors.log_mel", "generators.masked", "generators.regression",
-    "generators.vocoder",
+    "generators.vocoder", "generators.aligned_diffusion", "generators.alignment", "generators.ctc",
+    "generators.griffin_lim", "extractors.text", "modalities.audio", "modalities.combined", "modalities.phoneme",
     "generators.autoregressive", "generators.diffusion", "modalities.label", "modalities.text",
-    "modeling_regeneration", "extraction",
+    "modeling_regeneration", "extraction", "espeak", "extractors.phonemes",
 ])  # fmt: skip
 def test_examples_in_docstrings_run(name):
     import doctest

@@ -13,6 +13,7 @@ from .configuration_regeneration import RegenerationConfig
 from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator, RuleExtractor
 from .data_checks import check_columns, readable_examples
 from .diffusers_module import DiffusersModule, DiffusersModuleConfig
+from .espeak import phonemes, speak
 from .extraction import extract, write_cache
 from .extractors import (
     AutoencoderExtractor,
@@ -27,13 +28,23 @@ from .extractors import (
     IdentityExtractorConfig,
     LogMelExtractor,
     LogMelExtractorConfig,
+    PhonemeExtractor,
+    PhonemeExtractorConfig,
+    TextAutoencoderExtractor,
+    TextAutoencoderExtractorConfig,
 )
 from .files import check_output_folder
 from .generators import (
+    AlignedDiffusionGenerator,
+    AlignedDiffusionGeneratorConfig,
     AutoregressiveGenerator,
     AutoregressiveGeneratorConfig,
+    CTCGenerator,
+    CTCGeneratorConfig,
     DiffusionGenerator,
     DiffusionGeneratorConfig,
+    GriffinLimGenerator,
+    GriffinLimGeneratorConfig,
     MaskedGenerator,
     MaskedGeneratorConfig,
     RegressionGenerator,
@@ -43,7 +54,17 @@ from .generators import (
 )
 from .interruption import TrainingInterrupted
 from .losses import AdversarialLoss, ExtractorWithLosses, PerceptualLoss
-from .modalities import AudioModality, ImageModality, LabelModality, Modality, TextModality, check_texts, save_sheet
+from .modalities import (
+    AudioModality,
+    CombinedModality,
+    ImageModality,
+    LabelModality,
+    Modality,
+    PhonemeModality,
+    TextModality,
+    check_texts,
+    save_sheet,
+)
 from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
 from .outputs import LossOutput, RegenerationOutput, Representation, RepresentationSpec
@@ -59,14 +80,19 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AdversarialLoss",
+    "AlignedDiffusionGenerator",
+    "AlignedDiffusionGeneratorConfig",
     "AudioModality",
     "AutoencoderExtractor",
     "AutoencoderExtractorConfig",
     "AutoregressiveGenerator",
     "AutoregressiveGeneratorConfig",
     "Batches",
+    "CTCGenerator",
+    "CTCGeneratorConfig",
     "CodecExtractor",
     "CodecExtractorConfig",
+    "CombinedModality",
     "DiffusersModule",
     "DiffusersModuleConfig",
     "DiffusionGenerator",
@@ -78,6 +104,8 @@ __all__ = [
     "ExtractorConfig",
     "ExtractorWithLosses",
     "GeneratorConfig",
+    "GriffinLimGenerator",
+    "GriffinLimGeneratorConfig",
     "HubReference",
     "IdentityExtractor",
     "IdentityExtractorConfig",
@@ -90,6 +118,9 @@ __all__ = [
     "MaskedGeneratorConfig",
     "Modality",
     "PerceptualLoss",
+    "PhonemeExtractor",
+    "PhonemeExtractorConfig",
+    "PhonemeModality",
     "PreTrainedExtractor",
     "PreTrainedGenerator",
     "RegenerationConfig",
@@ -106,6 +137,8 @@ __all__ = [
     "StageArguments",
     "StageResult",
     "StreamedBatches",
+    "TextAutoencoderExtractor",
+    "TextAutoencoderExtractorConfig",
     "TextModality",
     "TrainingInterrupted",
     "VocoderGenerator",
@@ -116,9 +149,11 @@ __all__ = [
     "extract",
     "load_extractor",
     "load_generator",
+    "phonemes",
     "plot_losses",
     "readable_examples",
     "save_sheet",
+    "speak",
     "summarize",
     "train",
     "train_regenerator",
@@ -135,8 +170,13 @@ for _config, _model in (
     (EncoderExtractorConfig, EncoderExtractor),
     (IdentityExtractorConfig, IdentityExtractor),
     (LogMelExtractorConfig, LogMelExtractor),
+    (PhonemeExtractorConfig, PhonemeExtractor),
+    (TextAutoencoderExtractorConfig, TextAutoencoderExtractor),
+    (AlignedDiffusionGeneratorConfig, AlignedDiffusionGenerator),
     (AutoregressiveGeneratorConfig, AutoregressiveGenerator),
+    (CTCGeneratorConfig, CTCGenerator),
     (DiffusionGeneratorConfig, DiffusionGenerator),
+    (GriffinLimGeneratorConfig, GriffinLimGenerator),
     (MaskedGeneratorConfig, MaskedGenerator),
     (RegressionGeneratorConfig, RegressionGenerator),
     (VocoderGeneratorConfig, VocoderGenerator),

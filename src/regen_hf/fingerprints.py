@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import tempfile
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
@@ -34,7 +36,7 @@ def config_text(config) -> str:
 def _described(value):
     if not isinstance(value, dict):
         return value
-    passing = ("_name_or_path", "transformers_version", "dtype")
+    passing = ("_name_or_path", "name_or_path", "transformers_version", "dtype", "is_local", "local_files_only")
     return {str(name): _described(each) for name, each in value.items() if name not in passing}
 
 
@@ -53,10 +55,27 @@ def fingerprint(model: PreTrainedModel, modality: Modality, dataset, column: str
     texts = {
         "configuration": config_text(model.config),
         "data": f"{data_fingerprint(dataset)} {column}",
-        "preprocessing": json.dumps({type(modality).__name__: modality.to_dict()}, sort_keys=True, default=str),
+        "preprocessing": _preprocessing(modality),
     }
     parts = {name: hashlib.sha256(text.encode()) for name, text in texts.items()} | {"weights": weights}
     return {name: digest.hexdigest() for name, digest in sorted(parts.items())}
+
+
+def _preprocessing(modality: Modality) -> str:
+    """The settings, and the files that hold what does not fit into them, such as a tokenizer."""
+    with tempfile.TemporaryDirectory() as folder:
+        modality.save(folder)
+        paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        files = {str(path.relative_to(folder)): hashlib.sha256(_content(path)).hexdigest() for path in paths}
+    described = {type(modality).__name__: modality.to_dict()}
+    return json.dumps([described, files] if files else described, sort_keys=True, default=str)
+
+
+def _content(path: Path) -> bytes:
+    """What a file holds, without where it came from and what wrote it."""
+    if path.suffix != ".json":
+        return path.read_bytes()
+    return json.dumps(_described(json.loads(path.read_text(encoding="utf-8"))), sort_keys=True).encode()
 
 
 def cache_name(parts: dict[str, str]) -> str:

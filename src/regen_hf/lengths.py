@@ -20,6 +20,50 @@ def by_length(
     """
     if mask is None:
         return Representation(function(values))
+    lengths = _true_lengths(values, mask)
+    rows = [(lengths == length).nonzero()[:, 0] for length in lengths.unique()]
+    results = [function(values[row, ..., : int(lengths[row[0]])]) for row in rows]
+    masks = [torch.ones(len(each), each.shape[-1], dtype=torch.bool, device=each.device) for each in results]
+    joined = concatenate([Representation(*pair) for pair in zip(results, masks, strict=True)])
+    order = torch.cat(rows).argsort()
+    return Representation(joined.values[order], joined.mask[order])
+
+
+def random_segments(length: int, *parts: tuple[Representation, int]) -> list[Representation]:
+    """The same random piece of each row of what belongs together, drawn from torch's global random numbers.
+
+    A piece lies where every part is real. Of a row that is shorter it is the whole, with padding of 0 after it.
+
+    Args:
+        length: of the piece.
+        parts: `(batch, ..., places)` each, and how many of its places make one of `length`: a spectrogram and 1, its
+            wave and the samples of a frame.
+
+    Returns:
+        For each part what is cut out, `(batch, ..., length × places)`, with its mask.
+    """
+    lengths = [_true_lengths(part.values, part.mask) for part, _ in parts]
+    whole = torch.stack([own // scale for own, (_, scale) in zip(lengths, parts, strict=True)]).amin(dim=0)
+    room = (whole - length).clamp(min=0)
+    starts = torch.minimum((torch.rand(len(room)).to(room.device) * (room + 1)).long(), room)
+    return [
+        _cut(part.values, own, starts * scale, length * scale)
+        for own, (part, scale) in zip(lengths, parts, strict=True)
+    ]
+
+
+def _cut(values: torch.Tensor, lengths: torch.Tensor, starts: torch.Tensor, size: int) -> Representation:
+    places = starts[:, None] + torch.arange(size, device=starts.device)
+    mask = places < lengths[:, None]
+    shape = (len(values), *[1] * (values.ndim - 2), size)
+    there = places.clamp(max=values.shape[-1] - 1).view(shape).expand(*values.shape[:-1], size)
+    return Representation(values.gather(-1, there).masked_fill(~mask.view(shape), 0), mask)
+
+
+def _true_lengths(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """`(batch,)`; raises `ValueError` for what is no mask of padding at the end."""
+    if mask is None:
+        return torch.full((len(values),), values.shape[-1], device=values.device)
     lengths = mask.sum(dim=-1)
     places = torch.arange(values.shape[-1], device=mask.device)
     if mask.shape != (len(values), len(places)) or not torch.equal(mask, places < lengths[:, None]):
@@ -27,9 +71,4 @@ def by_length(
             f"the mask must be (batch, length) {(len(values), len(places))}, bool, and each row true first and then "
             f"false; got {tuple(mask.shape)}, {mask.dtype}."
         )
-    rows = [(lengths == length).nonzero()[:, 0] for length in lengths.unique()]
-    results = [function(values[row, ..., : int(lengths[row[0]])]) for row in rows]
-    masks = [torch.ones(len(each), each.shape[-1], dtype=torch.bool, device=each.device) for each in results]
-    joined = concatenate([Representation(*pair) for pair in zip(results, masks, strict=True)])
-    order = torch.cat(rows).argsort()
-    return Representation(joined.values[order], joined.mask[order])
+    return lengths

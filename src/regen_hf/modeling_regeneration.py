@@ -150,6 +150,7 @@ class RegenerationModel(PreTrainedGenerator):
         *,
         return_representation: bool = False,
         num_return_sequences: int = 1,
+        num_hypotheses: int = 1,
         decoder_kwargs: dict | None = None,
         **prior_kwargs,
     ) -> RegenerationOutput:
@@ -159,28 +160,70 @@ class RegenerationModel(PreTrainedGenerator):
             return_representation: give Y′ beside Y, as `output.representation`, and what each link of a chain makes
                 as `output.representations`.
             num_return_sequences: targets for each source; they follow each other in the batch.
+            num_hypotheses: decode so many Y′ for each source, the best of the prior's beams, and give the Y for which
+                `log p(Y′ | X) + log p(Y | Y′)` is highest; for parts that know how likely what they make is.
             decoder_kwargs: arguments of the decoder's `generate`.
             prior_kwargs: the source, and arguments of the prior's `generate`, such as `guidance`. A `generator` is the
                 decoder's, too.
         """
-        if not isinstance(num_return_sequences, int) or num_return_sequences < 1:
+        for name, value in (("num_return_sequences", num_return_sequences), ("num_hypotheses", num_hypotheses)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
+        if num_return_sequences > 1 and num_hypotheses > 1:
             raise ValueError(
-                f"`num_return_sequences` must be a whole number of at least 1, got {num_return_sequences!r}."
+                f"`num_hypotheses` {num_hypotheses} gives one target, but `num_return_sequences` asks for "
+                f"{num_return_sequences}: give one of the two."
             )
         if num_return_sequences > 1:
             prior_kwargs = {
                 name: value.repeat_interleave(num_return_sequences, dim=0) if torch.is_tensor(value) else value
                 for name, value in prior_kwargs.items()
             }
-        representation = self.prior.generate(**{**(self.config.generation or {}), **prior_kwargs})
+        prior_kwargs = {**(self.config.generation or {}), **prior_kwargs}
+        if num_hypotheses > 1:
+            if self.decoder_model is None:
+                raise ValueError(f"`num_hypotheses` {num_hypotheses} needs a decoder to try them with.")
+            beams = max(num_hypotheses, (self.prior.config.generation or {}).get("num_beams", 1))
+            prior_kwargs = {"num_beams": beams, **prior_kwargs, "num_return_sequences": num_hypotheses}
+        representation = self.prior.generate(**prior_kwargs)
         decoder_kwargs = dict(decoder_kwargs or {})
         if self.decoder_model is not None and prior_kwargs.get("generator") is not None:
             decoder_kwargs.setdefault("generator", prior_kwargs["generator"])
         if return_representation and isinstance(self.decoder_model, RegenerationModel):
             decoder_kwargs["return_representation"] = True
         target = self.decode(representation, **decoder_kwargs)
+        if num_hypotheses > 1:
+            rows = _likeliest(representation, target, num_hypotheses)
+            representation, target = _rows(representation, rows), _rows(target, rows)
         output = RegenerationOutput(values=target.values, mask=target.mask)
+        if None not in (representation.scores, target.scores):
+            output.scores = representation.scores + target.scores
         if return_representation:
             output.representation = representation
             output.representations = (representation, *(getattr(target, "representations", None) or ()))
         return output
+
+
+def _likeliest(representation: Representation, target: Representation, of: int) -> torch.Tensor:
+    """Of each `of` rows that follow each other, the number of the one with the highest score of both parts together."""
+    for name, made in (("prior", representation), ("decoder", target)):
+        if made.scores is None:
+            raise ValueError(
+                f"`num_hypotheses` {of} needs a {name} that scores what it makes: one that searches with beams, such "
+                "as CTCGenerator, or AutoregressiveGenerator with num_beams above 1 and without sampling."
+            )
+    total = (representation.scores + target.scores).view(-1, of)
+    return total.argmax(1) + of * torch.arange(len(total), device=total.device)
+
+
+def _rows(made: Representation, rows: torch.Tensor) -> Representation:
+    """Some rows of what a generator made, with what the links of a chain made on the way."""
+
+    def own(value: torch.Tensor | None) -> torch.Tensor | None:
+        return None if value is None else value[rows]
+
+    found = {"values": own(made.values), "mask": own(made.mask), "scores": own(made.scores)}
+    links = getattr(made, "representations", None)
+    if links is None:
+        return Representation(**found)
+    return RegenerationOutput(**found, representations=tuple(_rows(link, rows) for link in links))

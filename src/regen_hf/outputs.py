@@ -19,10 +19,12 @@ class Representation(ModelOutput):
             width)`), `torch.long` for discrete codes.
         mask: `(batch, *shape without channels or codebooks)`, bool, true where `values` are real and false where they
             are padding. `None` means that nothing is padding.
+        scores: `(batch,)`, the log-probability of each row, where the generator that made it knows it.
     """
 
     values: torch.Tensor | None = None
     mask: torch.Tensor | None = None
+    scores: torch.Tensor | None = None
 
 
 def concatenate(parts: Sequence[Representation]) -> Representation:

@@ -1,16 +1,17 @@
 """`transformers.pipeline("regeneration")`: what people hold in, what people hold out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers import Pipeline
+from transformers.pipelines.base import ChunkPipeline
 
 from .processing_regeneration import RegenerationProcessor
 
 
-class RegenerationPipeline(Pipeline):
+class RegenerationPipeline(ChunkPipeline):
     """Generates Y from X with a [`RegenerationModel`] and its [`RegenerationProcessor`].
 
     Example:
@@ -33,17 +34,18 @@ class RegenerationPipeline(Pipeline):
         made, rate = self.model.config.target_spec.rate, self.processor.target.rate
         if None not in (made, rate) and made != rate:
             raise ValueError(f"the processor's target has {rate:g} values a second, but the model makes {made:g}.")
-        self.feature_extractor = self.processor  # the base class batches only where there is one, or a tokenizer
+        # the base class batches only where there is one, or a tokenizer, and pads as it says
+        self.feature_extractor = SimpleNamespace(padding_value=0.0, padding_side="right")
 
     def __call__(self, inputs: Any, **kwargs):
         """
         Args:
             inputs: one X; a list, a tuple or a column of a dataset, for a list of results; or a generator, for a
                 generator of results.
-            batch_size: how many are generated at once.
+            batch_size: how many are generated at once; each piece counts of an X in several, such as long audio.
             num_return_sequences: with more than 1, a list of that many results for each X.
             return_representation: give Y′, too, under `"representation"`, and what each link of a chain makes under
-                `"representations"`.
+                `"representations"`; each a list where X is in several pieces.
             generator: a `torch.Generator`, for results that can be repeated.
             kwargs: what the model's `generate` takes: `guidance`, `num_inference_steps`, `temperature`, ...
 
@@ -60,33 +62,45 @@ class RegenerationPipeline(Pipeline):
         repeated = {} if num_return_sequences is None else {"num_return_sequences": num_return_sequences}
         return {}, {**repeated, **generate_kwargs}, repeated
 
-    def preprocess(self, input_: Any) -> dict[str, Any]:
-        return dict(self.processor(source=[input_]))
+    def preprocess(self, input_: Any) -> Iterator[dict[str, Any]]:
+        pieces = self.processor.source.pieces(input_)
+        for i, piece in enumerate(pieces):
+            yield {"is_last": i + 1 == len(pieces), **self.processor(source=[piece])}
 
     def _forward(self, model_inputs: dict[str, Any], **generate_kwargs) -> dict[str, Any]:
+        is_last = model_inputs.pop("is_last")
         output = self.model.generate(**model_inputs, **generate_kwargs)
         copies = generate_kwargs.get("num_return_sequences", 1)
         found = {"values": output.values, "mask": output.mask}
         for i, representation in enumerate(output.representations or ()):
             found |= {f"representation_{i}": representation.values, f"mask_{i}": representation.mask}
-        # one row for each X, so that the base class can take the batch apart
-        return {k: None if v is None else v.unflatten(0, (-1, copies)) for k, v in found.items()}
+        # one row for each piece, so that the base class can take the batch apart
+        rows = {k: None if v is None else v.unflatten(0, (-1, copies)) for k, v in found.items()}
+        return rows | {"is_last": is_last}
 
-    def postprocess(self, model_outputs: dict[str, Any], num_return_sequences: int | None = None):
-        values, mask = model_outputs["values"][0], model_outputs["mask"]
-        results = self.processor.target.from_target(values, None if mask is None else mask[0])
-        links = [name.removeprefix("representation_") for name in model_outputs if name.startswith("representation_")]
-        for i, result in enumerate(results if links else []):
-            made = [_real(model_outputs[f"representation_{link}"], model_outputs[f"mask_{link}"], i) for link in links]
-            result["representation"] = made[0]
-            if len(made) > 1:
-                result["representations"] = made
+    def postprocess(self, model_outputs: list[dict[str, Any]], num_return_sequences: int | None = None):
+        target = self.processor.target
+        masks = [None if piece["mask"] is None else piece["mask"][0] for piece in model_outputs]
+        made = [target.from_target(piece["values"][0], mask) for piece, mask in zip(model_outputs, masks, strict=True)]
+        results = [target.join(copy) for copy in zip(*made, strict=True)]
+        names = [name for name in model_outputs[0] if name.startswith("representation_")]
+        for i, result in enumerate(results if names else []):
+            shown = [_shown(model_outputs, name.removeprefix("representation_"), i) for name in names]
+            result["representation"] = shown[0]
+            if len(shown) > 1:
+                result["representations"] = shown
         return results[0] if num_return_sequences is None else results
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
         """Saves the model and the processor; no code of the pipeline, which comes with the library."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _shown(pieces: list[dict[str, Any]], link: str, copy: int) -> torch.Tensor | list[torch.Tensor]:
+    """What one link of a chain made: of a piece, or of each where there are several."""
+    made = [_real(piece[f"representation_{link}"], piece[f"mask_{link}"], copy) for piece in pieces]
+    return made[0] if len(made) == 1 else made
 
 
 def _real(values: torch.Tensor, mask: torch.Tensor | None, copy: int) -> torch.Tensor:

@@ -66,14 +66,9 @@ class RegenerationProcessor(_LocalClass, ProcessorMixin):
         name = os.fspath(pretrained_model_name_or_path)
         settings, _ = cls.get_processor_dict(name, **kwargs)
         places = {k: v for k, v in kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only")}
-        return cls(**{part: cls._load_part(name, settings, part, places) for part in SUBFOLDERS})
-
-    @staticmethod
-    def _load_part(name: str, settings: dict, part: str, places: dict) -> Modality:
-        described = dict(settings.get(part) or {})
-        kind = described.pop("modality", None)
-        known = {modality.__name__: modality for modality in Modality.__subclasses__()}
-        if kind not in known:
-            names = ", ".join(known)
-            raise ValueError(f"`{part}` in {PROCESSOR_NAME} of {name} must name one of {names}, got {kind!r}.")
-        return known[kind].load(name, described, subfolder=SUBFOLDERS[part], **places)
+        return cls(
+            **{
+                part: Modality.load_described(name, settings.get(part) or {}, subfolder, **places)
+                for part, subfolder in SUBFOLDERS.items()
+            }
+        )

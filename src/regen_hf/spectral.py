@@ -10,6 +10,8 @@ from transformers.audio_utils import mel_filter_bank
 RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
 """Size of the transform, hop and window of each resolution, after Yamamoto et al., 2020, table 1."""
 FLOOR = 1e-5
+UPDATES, TINY = 20, 1e-20
+"""How often `from_log_mel` betters its guess, and what it divides by instead of 0."""
 
 
 def magnitudes(
@@ -26,8 +28,13 @@ def magnitudes(
 
 
 @functools.lru_cache
-def _filters(*settings) -> torch.Tensor:
-    return torch.from_numpy(mel_filter_bank(*settings)).float().T.contiguous()
+def _filters(
+    num_mels: int, sampling_rate: int, n_fft: int, lowest: float, highest: float | None, norm: str | None, scale: str
+) -> torch.Tensor:
+    """`(num_mels, n_fft // 2 + 1)`"""
+    highest = sampling_rate / 2 if highest is None else highest
+    bank = mel_filter_bank(n_fft // 2 + 1, num_mels, lowest, highest, sampling_rate, norm, scale)
+    return torch.from_numpy(bank).float().T.contiguous()
 
 
 def log_mel(
@@ -46,10 +53,35 @@ def log_mel(
     pad_mode: str = "constant",
 ) -> torch.Tensor:
     """The log-mel spectrogram `(..., num_mels, frames)` of `(..., samples)`, in float32."""
-    top = sampling_rate / 2 if max_frequency is None else max_frequency
-    filters = _filters(n_fft // 2 + 1, num_mels, min_frequency, top, sampling_rate, norm, mel_scale).to(wave.device)
-    mel = filters @ magnitudes(wave, n_fft, hop_length, win_length, pad_mode)
+    filters = _filters(num_mels, sampling_rate, n_fft, min_frequency, max_frequency, norm, mel_scale)
+    mel = filters.to(wave.device) @ magnitudes(wave, n_fft, hop_length, win_length, pad_mode)
     return mel.clamp(min=mel_floor).log() / math.log(log_base)
+
+
+def from_log_mel(
+    spectrogram: torch.Tensor,
+    sampling_rate: int,
+    n_fft: int = 1024,
+    min_frequency: float = 0.0,
+    max_frequency: float | None = None,
+    log_base: float = 10.0,
+    mel_floor: float = FLOOR,
+    norm: str | None = "slaney",
+    mel_scale: str = "slaney",
+) -> torch.Tensor:
+    """Magnitudes `(..., n_fft // 2 + 1, frames)`, in float32, whose log-mel is `(..., num_mels, frames)`, or nearly so.
+
+    There are more of them than mel bins. These come from even ones by the multiplicative updates that lessen the
+    divergence of their mels from the given ones (Lee and Seung, 2001, eq. 5), so none is negative.
+    """
+    settings = (sampling_rate, n_fft, min_frequency, max_frequency, norm, mel_scale)
+    filters = _filters(spectrogram.shape[-2], *settings).to(spectrogram.device)
+    mel = (spectrogram.float() * math.log(log_base)).exp().clamp(min=mel_floor)
+    reach = filters.sum(0)[:, None].clamp(min=TINY)  # 0 where no filter is
+    found = mel.new_ones(*mel.shape[:-2], filters.shape[1], mel.shape[-1])
+    for _ in range(UPDATES):
+        found = found * (filters.T @ (mel / (filters @ found).clamp(min=TINY))) / reach
+    return found
 
 
 def spectral_distance(generated: torch.Tensor, true: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

@@ -33,6 +33,8 @@ from .summary import summarize
 from .trackers import check_trackers
 from .training import train
 
+LONGEST_CAPTION = 300
+
 
 def train_regenerator(
     model: RegenerationModel,
@@ -324,7 +326,8 @@ class _Run:
         pipeline = RegenerationPipeline(model=self.model, processor=self.processor, device=self.model.device)
         generator = torch.Generator().manual_seed(0)
         found = pipeline(list(self.samples), batch_size=len(self.samples), generator=generator)
-        return self.processor.target.save_samples(found, list(map(str, self.samples)), path)
+        captions = [_shown(sample, f"sample {i}") for i, sample in enumerate(self.samples)]
+        return self.processor.target.save_samples(found, captions, path)
 
     def save(self, finished: bool = False) -> None:
         """The model so far, its summary and its card; on the main process."""
@@ -344,7 +347,13 @@ class _Run:
         return {k: None if is_stream(part) else len(part) for k, part in parts.items() if part is not None}
 
     def _example(self) -> Any:
-        return self.samples[0] if self.samples else next(iter(self.data.dataset))[self.data.source_column]
+        example = self.samples[0] if self.samples else next(iter(self.data.dataset))[self.data.source_column]
+        return example if _shown(example, "") else "path/to/a/file"
+
+
+def _shown(example: Any, otherwise: str) -> str:
+    """An example of X as text, if it can be read, which a sound cannot."""
+    return text if len(text := str(example)) <= LONGEST_CAPTION else otherwise
 
 
 def _batches(dataset, read: Callable[[dict[str, list]], dict[str, torch.Tensor]]) -> Batches | StreamedBatches:

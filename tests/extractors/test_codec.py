@@ -115,6 +115,47 @@ def test_weights_of_the_loss():
     assert output.loss == output.terms["absolute"] > 0
 
 
+@pytest.mark.parametrize("build", [dac, encodec])
+def test_training_reads_a_random_piece_of_each_row_at_once(build, monkeypatch):
+    extractor, wave = CodecExtractor.from_components(build(), segment_samples=16), waves(96)()
+    read, reconstruct = [], extractor._reconstruct
+    monkeypatch.setattr(extractor, "_reconstruct", lambda wave: read.append(wave) or reconstruct(wave))
+    mask = torch.arange(96) < torch.tensor([96, 20, 16, 50])[:, None]
+    drawn = set()
+    for _ in range(8):
+        output = extractor(wave, mask)
+        assert output.reconstruction is None and torch.isfinite(output.loss)
+        assert read[-1].shape == (4, 1, 16)
+        starts = [find(wave[row, 0], read[-1][row, 0]) for row in range(4)]
+        assert starts[0] <= 80 and starts[1] <= 4 and starts[2] == 0 and starts[3] <= 34
+        drawn.add(tuple(starts))
+    assert len(read) == 8 and len(drawn) == 8
+    whole = CodecExtractor.from_components(extractor.codec)
+    torch.testing.assert_close(output.loss, whole(read[-1]).loss)
+    extractor.eval()
+    assert extractor(wave, mask).reconstruction.shape == (4, 1, 96)
+
+
+def find(row: torch.Tensor, piece: torch.Tensor) -> int:
+    """The sample at which a piece lies in its row."""
+    return next(start for start in range(96) if torch.equal(row[start : start + 16], piece))
+
+
+def test_rows_shorter_than_a_piece_are_learned_from_without_padding():
+    extractor, wave = CodecExtractor.from_components(dac(), segment_samples=32), waves(48)()[:2]
+    wave[0] = 0.1  # alike wherever it is cut
+    mask = torch.arange(48) < torch.tensor([48, 24])[:, None]
+    noisy = torch.where(mask[:, None], wave, torch.randn_like(wave))
+    rows = [extractor(wave[i : i + 1, ..., :n]).loss * n for i, n in enumerate((32, 24))]
+    torch.testing.assert_close(extractor(noisy, mask).loss, sum(rows) / 56)
+
+
+@pytest.mark.parametrize("samples", [0, 12, -8])
+def test_pieces_are_of_whole_frames(samples):
+    with pytest.raises(ValueError, match=f"`segment_samples` must be a multiple of .* 8, or None, got {samples}"):
+        CodecExtractor.from_components(dac(), segment_samples=samples)
+
+
 def test_learns():
     extractor = CodecExtractor.from_components(dac(), spectral_weight=0.1)
     wave = 0.3 * torch.sin(torch.arange(64) * torch.tensor([0.2, 0.4, 0.6, 0.8])[:, None])[:, None]

@@ -342,3 +342,73 @@ def test_a_tokenizer_with_fewer_ids_than_the_model_has_rows():
     expected = model.shared.weight.detach().clone()
     prior = AutoregressiveGenerator.from_components(model, (None,), 14, shares_vocabulary=True, max_places=6)
     torch.testing.assert_close(prior.language_model.get_input_embeddings().weight[:14], expected[:14])
+
+
+READ_OUT = {"source_shape": (None,), "source_num_codes": 12, "condition_dropout": 0.0}
+
+
+def reading_out(**settings) -> AutoregressiveGenerator:
+    torch.manual_seed(0)
+    given = {**READ_OUT, **settings}
+    return AutoregressiveGenerator.from_components(tiny.gpt2(), (None,), 12, max_places=20, **given)
+
+
+def test_alignment_is_a_further_loss_by_which_the_source_tells_the_codes():
+    codes = torch.randint(12, (4, 6))
+    given = {"target": codes, "source": codes.repeat_interleave(2, dim=1)}
+    plain, aligned, twice = (reading_out(alignment_weight=weight).eval() for weight in (0.0, 0.5, 1.0))
+    assert plain(**given).terms.keys() == {"cross_entropy"}
+    terms = aligned(**given).terms
+    assert terms["alignment"].item() == pytest.approx(twice(**given).terms["alignment"].item() / 2, rel=1e-4)
+    logits = aligned.alignment_head(aligned.source_encoder(source=given["source"]).hidden)
+    wanted = torch.nn.functional.ctc_loss(
+        logits.log_softmax(-1).transpose(0, 1), codes, torch.full((4,), 12), torch.full((4,), 6), blank=12
+    )
+    assert terms["alignment"].item() == pytest.approx(0.5 * wanted.item(), rel=1e-4)
+    aligned(**given).loss.backward()
+    assert aligned.alignment_head.weight.grad.abs().sum() > 0
+
+
+def test_source_noise_disturbs_in_training_only():
+    codes, generator = torch.randint(12, (4, 20)), reading_out(source_noise=0.3)
+
+    def losses() -> set[float]:
+        torch.manual_seed(0)
+        return {round(generator(target=codes, source=codes).loss.item(), 5) for _ in range(4)}
+
+    generator.train()
+    for module in generator.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    assert len(losses()) == 4
+    generator.eval()
+    assert len(losses()) == 1
+
+
+def test_alignment_and_source_noise_need_codes_in_a_row():
+    with pytest.raises(ValueError, match=r"`alignment_weight` needs one codebook in a row, got .*\(3, 4\)"):
+        tiny.code_prior((3, 4), alignment_weight=0.3)
+    continuous = {"source_num_codes": None, "source_shape": (4, None)}
+    for wrong in (
+        {"source_noise": 0.6},
+        {"source_noise": 0.1, **continuous},
+        {"source_noise": 0.1, "source_shape": (9,)},
+    ):
+        with pytest.raises(ValueError, match=r"`source_noise` must be in \[0, 0.5\), and above 0 for a source of any"):
+            reading_out(**wrong)
+
+
+@pytest.mark.parametrize("length_penalty", [1.0, 0.5])
+def test_beams_come_with_their_log_probabilities(length_penalty):
+    generator, source = reading_out().eval(), torch.randint(12, (3, 5))
+    asked = {"num_beams": 4, "num_return_sequences": 2, "do_sample": False, "length_penalty": length_penalty}
+    made = generator.generate(source=source, **asked)
+    assert made.values.shape[0] == 6 and made.scores.shape == (6,)
+    for row in range(6):
+        length = int(made.mask[row].sum())
+        own = {"target": made.values[row : row + 1, :length], "source": source[row // 2 : row // 2 + 1]}
+        if length < 20:  # with the end, which is written and scored as well
+            total = -generator(**own).loss.item() * (length + 1)
+            assert made.scores[row].item() == pytest.approx(total, rel=1e-3)
+    assert generator.generate(source=source, do_sample=False).scores is None
+    assert generator.generate(source=source, num_beams=4).scores is None  # of samples

@@ -1,7 +1,16 @@
 import pytest
 import tiny
 import torch
-from transformers import AutoModel, ViTModel, Wav2Vec2Model
+from transformers import (
+    AutoModel,
+    HubertConfig,
+    ParakeetEncoderConfig,
+    Speech2TextConfig,
+    ViTModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WhisperConfig,
+)
 
 from regen_hf.generators.conditioning import (
     ConditionalGeneratorConfig,
@@ -9,6 +18,8 @@ from regen_hf.generators.conditioning import (
     sinusoids,
 )
 from regen_hf.generators.source_encoders import load_source_encoders
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def encoder(**settings):
@@ -23,7 +34,7 @@ def test_the_mean_counts_real_tokens_only():
     ids = torch.tensor([[2, 3, 0, 0], [4, 5, 6, 7]])
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
     with torch.no_grad():
-        condition = source(ids, mask)
+        condition = source(input_ids=ids, attention_mask=mask)
     torch.testing.assert_close(condition.pooled[0], condition.hidden[0, :2].mean(0))
     torch.testing.assert_close(condition.pooled[1], condition.hidden[1].mean(0))
     assert condition.hidden.shape == (2, 4, 24)
@@ -32,7 +43,7 @@ def test_the_mean_counts_real_tokens_only():
 def test_hiding_leaves_nothing_of_the_source():
     source = encoder()
     with torch.no_grad():
-        one, two = (source(torch.tensor([ids])) for ids in ([2, 3], [4, 5]))
+        one, two = (source(input_ids=torch.tensor([ids])) for ids in ([2, 3], [4, 5]))
         hidden = [source.hide(condition, torch.tensor([True])) for condition in (one, two)]
         shown = source.hide(one, torch.tensor([False]))
     for name in ("hidden", "mask", "pooled"):
@@ -85,6 +96,75 @@ def test_several_sources_at_once_follow_each_other():
     assert same[:4].all() and not same[4:9].any() and same[9:].all()
     with pytest.raises(ValueError, match="`pixel_values` is missing: this generator reads `input_ids` and `pixel_val"):
         source(**{name: value for name, value in given.items() if name != "pixel_values"})
+
+
+CONVOLUTIONS = {name: getattr(tiny.wav2vec2(), name) for name in (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "conv_dim", "conv_stride",
+    "conv_kernel", "num_feat_extract_layers", "num_conv_pos_embeddings", "num_conv_pos_embedding_groups",
+)}  # fmt: skip
+LAYERS = {
+    "d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_layers": 1,
+    "decoder_attention_heads": 2, "vocab_size": 16, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0,
+    "decoder_start_token_id": 0,
+}  # fmt: skip
+
+
+def parakeet() -> ParakeetEncoderConfig:
+    return ParakeetEncoderConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, subsampling_factor=4,
+        subsampling_conv_channels=8, num_mel_bins=16,
+    )  # fmt: skip
+
+
+def hears(config) -> SourceEncoder:
+    torch.manual_seed(0)
+    encoders = load_source_encoders(config)
+    assert list(encoders) == ["source_audio_encoder"]
+    described = {"source_audio_encoder_config": encoders["source_audio_encoder"].config.to_dict()}
+    return reader(encoders=encoders, **described)
+
+
+@pytest.mark.parametrize("config, name, shape, real, states", [
+    (tiny.wav2vec2(), "input_values", (400,), 250, (39, 24)),
+    (Wav2Vec2Config(**CONVOLUTIONS, feat_extract_norm="layer"), "input_values", (400,), 250, (39, 24)),
+    (HubertConfig(**CONVOLUTIONS), "input_values", (400,), 250, (39, 24)),
+    (HubertConfig(**CONVOLUTIONS, feat_extract_norm="layer"), "input_values", (400,), 250, (39, 24)),
+    (parakeet(), "input_features", (41, 16), 23, (11, 6)),
+], ids=lambda each: type(each).__name__)  # fmt: skip
+def test_padding_of_audio_is_no_part_of_it(config, name, shape, real, states):
+    source = hears(config)
+    values, mask = torch.randn(2, *shape), torch.ones(2, shape[0], dtype=torch.long)
+    values[1, real:], mask[1, real:] = 0, 0
+    with torch.no_grad():
+        both = source(**{name: values}, padding_mask=mask)
+        alone = source(**{name: values[1:, :real]}, padding_mask=mask[1:, :real])
+    assert both.mask.sum(1).tolist() == list(states) and both.hidden.shape == (2, states[0], 24)
+    assert both.mask[1].tolist() == [1] * states[1] + [0] * (states[0] - states[1])
+    assert alone.mask.tolist() == [[1] * states[1]]
+    torch.testing.assert_close(both.hidden[1:, : states[1]], alone.hidden, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both.pooled[1:], alone.pooled, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("config, shape, states", [
+    (Speech2TextConfig(**LAYERS, input_feat_per_channel=16, conv_channels=8), (41, 16), 7),
+    (WhisperConfig(**LAYERS, num_mel_bins=4, max_source_positions=20), (4, 40), 13),  # has no account: pooled
+], ids=lambda each: type(each).__name__)  # fmt: skip
+def test_the_mask_is_as_long_as_the_hidden_states(config, shape, states):
+    source, mask = hears(config), (torch.arange(max(shape)) < 26).long()[None]
+    with torch.no_grad():
+        condition = source(input_features=torch.randn(1, *shape), padding_mask=mask)
+    assert condition.mask.tolist() == [[1] * states + [0] * (condition.hidden.shape[1] - states)]
+
+
+def test_audio_comes_as_its_encoder_takes_it():
+    source, wave = hears(parakeet()), torch.zeros(1, 400)
+    assert len(source.projections) == 1
+    with pytest.raises(ValueError, match="`input_values` is not taken: this generator reads `input_features`"):
+        source(input_values=wave)
+    with pytest.raises(ValueError, match="`input_values` is missing: this generator reads `input_values`"):
+        hears(tiny.wav2vec2())(input_features=wave)
+    with pytest.raises(ValueError, match="`input_features` is missing: this generator reads `input_features`"):
+        source()
 
 
 def test_a_representation_is_read_position_by_position():

@@ -118,6 +118,58 @@ def test_learns_one_batch(vocoder, source):
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_training_reads_a_random_piece_of_each_row_at_once(vocoder, source):
+    """Of 4 frames, which are 64 samples; the loss is that of the rows cut by hand."""
+    generator = VocoderGenerator.from_components(vocoder, sampling_rate=16000, segment_frames=4).train()
+    read = []
+    vocoder.register_forward_pre_hook(lambda module, args: read.append(args[0].transpose(1, 2)))
+    source_mask = torch.arange(12) < torch.tensor([12, 5, 9, 7])[:, None]
+    target, target_mask = torch.randn(4, 1, 192), source_mask.repeat_interleave(16, dim=1)
+    pieces = set()
+    for seed in range(8):
+        torch.manual_seed(seed)
+        output = generator(target, source, source_mask, target_mask)
+        assert output.reconstruction.shape == (4, 1, 64) and read[-1].shape == (4, 8, 4)
+        starts = [find(source[row], read[-1][row]) for row in range(4)]
+        assert all(start + 4 <= length for start, length in zip(starts, [12, 5, 9, 7], strict=True))
+        pieces.add(tuple(starts))
+    assert len(read) == 8 and len(pieces) == 8
+    cut = torch.stack([target[row, :, 16 * start : 16 * start + 64] for row, start in enumerate(starts)])
+    whole = VocoderGenerator.from_components(vocoder, sampling_rate=16000).train()
+    torch.manual_seed(seed)
+    torch.rand(4)  # which the piece was drawn by, before what some vocoders start from
+    expected = whole(cut, read[-1], None, torch.ones(4, 64, dtype=torch.bool)).loss
+    torch.testing.assert_close(output.loss, expected, rtol=1e-4, atol=1e-5)
+    generator.eval()
+    assert generator(target, source, source_mask, target_mask).reconstruction.shape == (4, 1, 192)
+
+
+def find(row: torch.Tensor, piece: torch.Tensor) -> int:
+    """The frame at which a piece lies in its row."""
+    return next(start for start in range(9) if torch.equal(row[:, start : start + 4], piece))
+
+
+def test_what_pads_a_short_row_does_not_count():
+    generator = VocoderGenerator.from_components(SpeechT5HifiGanConfig(**HIFIGAN), segment_frames=12).train()
+    source, target = torch.randn(2, 8, 10), torch.randn(2, 1, 150)
+    source_mask = torch.arange(10) < torch.tensor([10, 4])[:, None]
+    target_mask = torch.arange(150) < torch.tensor([150, 60])[:, None]
+    noisy = target.masked_fill(~target_mask[:, None], 7.0), source.masked_fill(~source_mask[:, None], 9.0)
+    output = generator(target, source, source_mask, target_mask)
+    assert output.reconstruction.shape == (2, 1, 192)
+    assert output.loss == generator(*noisy, source_mask, target_mask).loss
+    output.reconstruction.retain_grad()
+    output.loss.backward()
+    counted = output.reconstruction.grad[:, 0] != 0
+    assert [int(row.nonzero().max()) for row in counted] == [149, 59]
+    assert all(torch.isfinite(p.grad).all() for p in generator.parameters() if p.grad is not None)
+    for places in ((0, 150), (1, 60)):  # where a row ends, and what lies before
+        louder = target.clone()
+        louder[places[0], 0, places[1] - 1] += 5.0
+        assert output.loss != generator(louder, source, source_mask, target_mask).loss
+    assert torch.isfinite(generator(target[..., :40], source).loss), "a target shorter than its source"
+
+
 def test_a_frozen_vocoder_stays_frozen(vocoder, tmp_path):
     VocoderGenerator.from_components(vocoder.requires_grad_(False), sampling_rate=16000).save_pretrained(tmp_path)
     assert not any(parameter.requires_grad for parameter in AutoModel.from_pretrained(tmp_path).parameters())
@@ -137,6 +189,8 @@ def test_refuses_what_it_cannot_take(tmp_path):
         VocoderGenerator.for_spec(SpeechT5HifiGanConfig(**HIFIGAN), WAVE, RepresentationSpec((80, None)))
     with pytest.raises(ValueError, match="`sampling_rate` is missing: the config of UnivNetModel"):
         VocoderGenerator.from_components(univnet())
+    with pytest.raises(ValueError, match="`segment_frames` must be at least 1, or None, got 0"):
+        VocoderGenerator.from_components(univnet(), sampling_rate=16000, segment_frames=0)
     with pytest.raises(TypeError, match="`samplingrate` is no setting.*mean `sampling_rate`"):
         VocoderGenerator.from_components(univnet(), samplingrate=16000)
     BertModel(tiny.bert()).save_pretrained(tmp_path)

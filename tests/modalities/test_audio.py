@@ -1,11 +1,21 @@
+import sys
 import wave
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from datasets import Audio, Dataset
+from tiny import latent_model, text
+from transformers import (
+    ParakeetFeatureExtractor,
+    Phi4MultimodalFeatureExtractor,
+    Speech2TextFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
 
-from regen_hf import AudioModality
+from regen_hf import AudioModality, ImageModality, RegenerationProcessor
 
 
 def tone(samples: int, rate: int = 8000) -> np.ndarray:
@@ -41,7 +51,14 @@ def test_reads_what_people_hold(tmp_path):
     expected = audio.as_target([str(path)])["target"]
     assert expected.shape == (1, 1, 100 + 4000)
     torch.testing.assert_close(expected[0, 0, :100], torch.from_numpy(tone(100)), atol=1e-4, rtol=0)
-    for form in (path, {"bytes": path.read_bytes(), "path": None}, {"array": expected[0], "sampling_rate": 8000}):
+    raw = path.read_bytes()
+    for form in (
+        path,
+        raw,
+        {"bytes": raw, "path": None},
+        {"audio": {"bytes": raw, "path": "gone.wav"}},
+        {"array": expected[0], "sampling_rate": 8000},
+    ):
         assert torch.equal(audio.as_target([form])["target"], expected)
     dataset = Dataset.from_dict({"audio": [str(path)]}).cast_column("audio", Audio())
     prepared = audio.prepare_column(dataset, "audio")
@@ -59,23 +76,190 @@ def test_samples_are_one_file_to_listen_to(tmp_path):
 
 
 @pytest.mark.parametrize("example, message", [
-    ({"array": np.zeros(9), "sampling_rate": 44100}, "target 0 must have 8000 samples a second, got 44100"),
-    (np.zeros((2, 9)), r"target 0 must have 1 channel\(s\), got an array of shape \(2, 9\)"),
-    (np.zeros(0), "target 0 must be samples that are finite, got 0"),
-    (np.full(4, np.nan), "some NaN"),
+    (np.zeros((3, 9)), r"target 0 must have 1 channel\(s\), got an array of shape \(3, 9\)"),
+    (np.zeros((90, 2)), r"target 0 must be \(channels, samples\), got \(90, 2\), as if turned round: transpose it"),
+    (np.zeros((1, 1, 9)), r"must be \(samples,\) or \(channels, samples\), got an array of shape \(1, 1, 9\)"),
+    (np.zeros(0), "target 0 has no samples"),
+    (np.array([0, np.nan, 1, np.inf]), "target 0 must have finite samples, but 2 of 4 are NaN or infinite"),
+    (["a", "b"], "target 0 must be numbers: could not convert"),
+    (b"no wave", "target 0 is no readable audio"),
+    ("https://example.org/a.wav", "https://example.org/a.wav must be a file on this machine, got a URL"),
+    ({"path": "hf://a.wav", "bytes": None}, "hf://a.wav must be a file on this machine, got a URL"),
+    ({"array": np.zeros(9), "sampling_rate": None}, "target 0 must say its samples a second by a number.*got None"),
+    ({"array": np.zeros(1), "sampling_rate": 96000}, "target 0 has no samples left at 8000 a second, of 1"),
 ])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*is resampled")
 def test_refuses_waves_that_do_not_fit(example, message):
     with pytest.raises(ValueError, match=message):
         AudioModality(8000).as_target([example])
 
 
 def test_refuses_what_is_no_wave():
-    with pytest.raises(TypeError, match="target 0 must be a waveform, a path or audio bytes, got int"):
-        AudioModality(8000).as_target([7])
-    with pytest.raises(ValueError, match="`sampling_rate` must be a whole number of at least 1, got 0"):
-        AudioModality(0)
-    with pytest.raises(ValueError, match="`channels` must be 1 or 2, got 3"):
-        AudioModality(8000, channels=3)
+    for example in (7, {"text": "a"}, None):
+        with pytest.raises(TypeError, match="target 0 must be a waveform, a path or audio bytes, got "):
+            AudioModality(8000).as_target([example])
+    with pytest.raises(ValueError, match=r"must have 2 channel\(s\), got an array of shape \(1, 9\)"):
+        AudioModality(8000, channels=2).as_target([np.zeros(9)])
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"sampling_rate": 0}, "`sampling_rate` must be a whole number of at least 1, got 0"),
+    ({"channels": 3}, "`channels` must be 1 or 2, got 3"),
+    ({"max_seconds": 0}, "`max_seconds` must be a number above 0 that at least one sample fits in, got 0"),
+    ({"max_seconds": float("inf")}, "`max_seconds` must be .* got inf"),
+    ({"feature_extractor": Wav2Vec2FeatureExtractor(), "sampling_rate": 8000},
+     "`sampling_rate` must be the 16000 of the Wav2Vec2FeatureExtractor, got 8000"),
+    ({"feature_extractor": Wav2Vec2FeatureExtractor(), "normalize": True},
+     "`normalize` must be False with a `feature_extractor`: the Wav2Vec2FeatureExtractor decides"),
+    ({"feature_extractor": Phi4MultimodalFeatureExtractor()},
+     "must give input_features or input_values, but Phi4MultimodalFeatureExtractor gives audio_input_features"),
+])  # fmt: skip
+def test_refuses_settings_that_do_not_fit(settings, message):
+    with pytest.raises(ValueError, match=message):
+        AudioModality(**{"sampling_rate": 16000, **settings})
+
+
+def test_refuses_what_is_no_feature_extractor():
+    with pytest.raises(TypeError, match="`feature_extractor` must be one of transformers for audio, got str"):
+        AudioModality(16000, feature_extractor="a name")
+
+
+class Decoder:
+    def get_all_samples(self):
+        return SimpleNamespace(data=torch.from_numpy(tone(100))[None], sample_rate=8000)
+
+
+@pytest.mark.parametrize("example", [
+    Decoder(),
+    {"audio": Decoder(), "text": "a tone"},
+    {"audio": {"array": tone(100), "sampling_rate": 8000}, "text": "a tone"},
+    {"audio": tone(100), "sampling_rate": 8000},
+    (tone(100) * 32768).astype(np.int16),
+    torch.from_numpy(tone(100)).requires_grad_(),
+    tone(100).tolist(),
+], ids=range(7))  # fmt: skip
+def test_reads_a_wave_in_every_form(example):
+    found = AudioModality(8000).as_target([example])["target"]
+    torch.testing.assert_close(found[0, 0], torch.from_numpy(tone(100)), atol=1e-4, rtol=0)
+
+
+def test_another_rate_is_resampled_and_said_once():
+    audio = AudioModality(8000)
+    examples = [{"array": tone(1600, 16000), "sampling_rate": 16000}] * 2
+    with pytest.warns(UserWarning) as said:
+        found = audio.as_target([{"audio": tone(1600, 16000), "sampling_rate": 16000}, *examples])["target"]
+    assert [str(each.message) for each in said] == [
+        "target 0 is resampled from 16000 to 8000 samples a second, and so is what else has another rate."
+    ]
+    assert found.shape == (3, 1, 800)
+    torch.testing.assert_close(found[1, 0, 50:-50], torch.from_numpy(tone(800))[50:-50], atol=1e-3, rtol=0)
+
+
+def test_stereo_is_mixed_down_and_said_once():
+    audio = AudioModality(8000)
+    with pytest.warns(UserWarning, match="source 1 is stereo: it is mixed down to mono") as said:
+        found = audio.as_source([tone(9), np.stack([np.ones(9), np.zeros(9)]), np.zeros((2, 9))])["input_values"]
+    assert len(said) == 1 and found[1].tolist() == [0.5] * 9
+
+
+def test_without_soxr_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "soxr", None)
+    with pytest.raises(ImportError, match=r"audio is resampled by soxr: pip install 'regen_hf\[speech\]'"):
+        AudioModality(8000).as_target([{"array": tone(99), "sampling_rate": 16000}])
+
+
+def test_audio_longer_than_the_model_takes_is_refused():
+    audio = AudioModality(8000, max_seconds=0.1)
+    assert audio.as_source([tone(800)])["input_values"].shape == (1, 800)
+    for read in (audio.as_source, audio.as_target):
+        with pytest.raises(ValueError, match=r"1 lasts 0.15 seconds, but `max_seconds` is 0.1"):
+            read([tone(800), tone(1200)])
+
+
+def test_long_audio_is_cut_where_it_is_quietest():
+    audio, wave = AudioModality(1000, max_seconds=1), np.ones(2500, np.float32)
+    wave[850:880], wave[300:500], wave[1600:1700] = 0.1, 0, 0.5
+    pieces = audio.pieces(wave)
+    assert np.array_equal(np.concatenate(pieces, axis=1)[0], wave)
+    cuts = np.cumsum([piece.shape[1] for piece in pieces])
+    assert len(cuts) == 3 and 850 <= cuts[0] <= 880 and 1600 <= cuts[1] <= 1700 and cuts[2] == 2500
+    assert [piece.shape for piece in audio.pieces(wave[:1000])] == [(1, 1000)]
+    assert AudioModality(1000).pieces(wave)[0] is wave
+
+
+@pytest.mark.parametrize("samples", [1001, 1334, 2001, 5003])
+def test_pieces_are_neither_too_long_nor_splinters(samples):
+    for heard in (np.zeros(samples), np.random.default_rng(0).normal(size=samples)):
+        lengths = [piece.shape[1] for piece in AudioModality(1000, max_seconds=1).pieces(heard)]
+        assert sum(lengths) == samples and max(lengths) <= 1000 and min(lengths) >= 333
+    assert [piece.shape[1] for piece in AudioModality(1000, max_seconds=0.001).pieces(np.zeros(3))] == [1, 1, 1]
+
+
+def test_waves_are_joined_one_after_the_other():
+    mono, stereo = AudioModality(8000), AudioModality(8000, channels=2)
+    joined = mono.join([{"audio": tone(3)}, {"audio": tone(2)}])
+    assert joined["sampling_rate"] == 8000 and joined["audio"].tolist() == [*tone(3), *tone(2)]
+    assert stereo.join([{"audio": np.zeros((2, 3))}, {"audio": np.zeros((2, 2))}])["audio"].shape == (2, 5)
+    assert text().join([{"text": "red"}, {"text": ""}, {"text": "heart"}]) == {"text": "red heart"}
+    with pytest.raises(ValueError, match="ImageModality cannot join what 2 pieces of a source became"):
+        ImageModality(16).join([{}, {}])
+
+
+def parakeet() -> ParakeetFeatureExtractor:
+    return ParakeetFeatureExtractor(feature_size=16)
+
+
+@pytest.mark.parametrize("extractor, name, shape, real", [
+    (parakeet(), "input_features", (2, 21, 16), [20, 10]),
+    (Speech2TextFeatureExtractor(feature_size=16, num_mel_bins=16), "input_features", (2, 18, 16), [18, 8]),
+    (WhisperFeatureExtractor(feature_size=16, chunk_length=1), "input_features", (2, 16, 100), [20, 10]),
+    (Wav2Vec2FeatureExtractor(), "input_values", (2, 3200), [3200, 1600]),
+], ids=lambda each: type(each).__name__)  # fmt: skip
+def test_a_feature_extractor_makes_the_source(extractor, name, shape, real):
+    audio, waves = AudioModality(16000, feature_extractor=extractor), [tone(3200, 16000), tone(1600, 16000) + 1]
+    given = audio.as_source(waves)
+    assert set(given) == {name, "padding_mask"} and given[name].shape == shape and given[name].dtype == torch.float32
+    assert given["padding_mask"].dtype == torch.long and given["padding_mask"].sum(1).tolist() == real
+    for row, heard in zip(given[name], waves, strict=True):
+        alone = extractor(heard, sampling_rate=16000, return_tensors="pt")[name][0]
+        torch.testing.assert_close(row[: len(alone)], alone, rtol=0, atol=0)
+        assert not row[len(alone) :].any()
+
+
+def test_features_are_of_all_the_audio():
+    audio = AudioModality(16000, feature_extractor=WhisperFeatureExtractor(feature_size=16, chunk_length=1))
+    given = audio.as_source([tone(24000, 16000)])
+    assert given["input_features"].shape == (1, 16, 150) and given["padding_mask"].sum(1).tolist() == [150]
+    with pytest.raises(ValueError, match="`max_seconds` is needed: WhisperFeatureExtractor gives one size for shorter"):
+        audio.as_source([tone(24000, 16000), tone(1600, 16000)])
+
+
+def test_audio_too_short_for_its_features_is_refused():
+    with pytest.raises(ValueError, match="source 0 is too short for ParakeetFeatureExtractor: 90 samples"):
+        AudioModality(16000, feature_extractor=parakeet()).as_source([tone(90)])
+
+
+@pytest.mark.parametrize("extractor", [parakeet(), Wav2Vec2FeatureExtractor(do_normalize=False)], ids=["mel", "wave"])
+def test_a_feature_extractor_is_saved_beside_a_model(extractor, tmp_path):
+    audio = AudioModality(16000, feature_extractor=extractor, max_seconds=2.5)
+    described = {
+        "sampling_rate": 16000, "channels": 1, "normalize": False, "feature_extractor": type(extractor).__name__,
+        "max_seconds": 2.5,
+    }  # fmt: skip
+    assert audio.to_dict() == described
+    for folder, processor in {
+        tmp_path / "heard": RegenerationProcessor(audio, text()),
+        tmp_path / "spoken": RegenerationProcessor(text(), audio),
+    }.items():
+        latent_model().save_pretrained(folder)
+        processor.save_pretrained(folder)
+        again = RegenerationProcessor.from_pretrained(folder)
+        found, words = (again.source, again.target) if processor.source is audio else (again.target, again.source)
+        assert found.to_dict() == described
+        assert found.feature_extractor.to_dict() == extractor.to_dict()
+        assert words.tokenizer.get_vocab() == text().tokenizer.get_vocab()
+    assert (tmp_path / "heard/preprocessor_config.json").is_file()
+    assert (tmp_path / "spoken/target/preprocessor_config.json").is_file()
 
 
 def test_settings_come_back():

@@ -6,6 +6,8 @@ from .downsample import DownsampleExtractor, DownsampleExtractorConfig
 from .encoder import EncoderExtractor, EncoderExtractorConfig
 from .identity import IdentityExtractor, IdentityExtractorConfig
 from .log_mel import LogMelExtractor, LogMelExtractorConfig
+from .phonemes import PhonemeExtractor, PhonemeExtractorConfig
+from .text import TextAutoencoderExtractor, TextAutoencoderExtractorConfig
 
 __all__ = [
     "AutoencoderExtractor",
@@ -20,4 +22,8 @@ __all__ = [
     "IdentityExtractorConfig",
     "LogMelExtractor",
     "LogMelExtractorConfig",
+    "PhonemeExtractor",
+    "PhonemeExtractorConfig",
+    "TextAutoencoderExtractor",
+    "TextAutoencoderExtractorConfig",
 ]

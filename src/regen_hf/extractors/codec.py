@@ -12,7 +12,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConf
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from ..contracts import ExtractorConfig, PreTrainedExtractor, check_settings
-from ..lengths import by_length
+from ..lengths import by_length, random_segments
 from ..outputs import LossOutput, Representation, RepresentationSpec
 from ..pretrained import HubReference, freeze, hosted
 from ..spectral import spectral_distance
@@ -37,6 +37,8 @@ class CodecExtractorConfig(ExtractorConfig):
         spectral_weight: weight of the difference of log magnitudes of the short-time Fourier transforms, beside the
             absolute error of the wave.
         codec_weight: weight of the codec's own loss, where it has one: of keeping to its codebooks.
+        segment_samples: how many samples of each row training reads, a random piece every time; a multiple of the hop,
+            or `None` for whole rows.
     """
 
     model_type = "regen_codec"
@@ -47,6 +49,15 @@ class CodecExtractorConfig(ExtractorConfig):
     max_samples: int | None = None
     spectral_weight: float = 1.0
     codec_weight: float = 1.0
+    segment_samples: int | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        samples = self.segment_samples
+        if samples is not None and (samples < 1 or samples % self.hop):
+            raise ValueError(
+                f"`segment_samples` must be a multiple of the samples of a frame, {self.hop}, or None, got {samples}."
+            )
 
     @property
     def sampling_rate(self) -> int:
@@ -239,9 +250,13 @@ class CodecExtractor(PreTrainedExtractor):
         """The loss of reconstructing waves `(batch, channels, samples)`; padding does not count.
 
         The absolute error of the wave, `spectral_weight` times that of the log magnitudes of its spectra, and
-        `codec_weight` times the codec's own loss.
+        `codec_weight` times the codec's own loss. In training with `segment_samples` it is that of the pieces, and no
+        reconstruction is given, since it would not be one of `target`.
         """
         self._check(target)
+        given, in_pieces = Representation(target.float(), target_mask), self.training and self.config.segment_samples
+        if in_pieces:
+            (given,) = random_segments(self.config.segment_samples, (given, 1))
         groups: list[tuple[int, dict[str, torch.Tensor]]] = []
 
         def reconstruct(wave: torch.Tensor) -> torch.Tensor:
@@ -251,11 +266,12 @@ class CodecExtractor(PreTrainedExtractor):
             groups.append((wave.numel(), terms if own is None else {**terms, "codec": own.float().mean()}))
             return back
 
-        reconstruction = by_length(reconstruct, target.float(), target_mask).values
+        reconstruction = by_length(reconstruct, given.values, given.mask).values
         weights = {"absolute": 1.0, "spectral": self.config.spectral_weight, "codec": self.config.codec_weight}
         total = sum(size for size, _ in groups)
         terms = {name: weights[name] * sum(size / total * each[name] for size, each in groups) for name in groups[0][1]}
         detached = {name: term.detach() for name, term in terms.items()}
+        reconstruction = None if in_pieces else reconstruction
         return LossOutput(loss=sum(terms.values()), terms=detached, reconstruction=reconstruction)
 
     def _reconstruct(self, wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -13,17 +13,15 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
+from transformers.utils import ModelOutput
 
 from ..contracts import PreTrainedGenerator, check_settings
 from ..outputs import LossOutput, Representation, RepresentationSpec
+from .alignment import ctc_loss
 from .code_order import ORDERS, CodeHead
-from .conditioning import (
-    SOURCE_NAMES,
-    Condition,
-    SourceEncoder,
-    describe_source,
-)
+from .conditioning import SOURCE_NAMES, Condition, SourceEncoder, describe_source
 from .configuration_autoregressive import AutoregressiveGeneratorConfig
+from .disturbing import disturb
 from .language_model import (
     LanguageModel,
     build_decoder,
@@ -72,6 +70,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         width = self.language_model.config.hidden_size
         self.head = CodeHead(width, config.num_codes, config.num_codebooks, config.varies)
         self.source_encoder = SourceEncoder(config, width, source_encoders)
+        self.alignment_head = nn.Linear(width, config.num_codes + 1) if config.alignment_weight else None
         self.post_init()
         end, start = self._order.end, self._order.start
         self.generation_config.update(decoder_start_token_id=start, bos_token_id=start, pad_token_id=start)
@@ -177,8 +176,9 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         return_dict: bool = True,
         **source: torch.Tensor,
     ) -> LossOutput | Seq2SeqLMOutput:
-        """With `target` `(batch, *config.target_shape)`, the mean cross-entropy of its codes; the remaining arguments
-        are those of one step of transformers' `generate`, and what [`SourceEncoder`] reads."""
+        """With `target` `(batch, *config.target_shape)`, the mean cross-entropy of its codes, and
+        `config.alignment_weight` times the loss of aligning them to the source; the remaining arguments are those of
+        one step of transformers' `generate`, and what [`SourceEncoder`] reads."""
         if target is None:
             condition = Condition.of(encoder_outputs.last_hidden_state, attention_mask)
             return self._step(condition, decoder_input_ids, past_key_values, use_cache, guidance or 1.0)
@@ -186,14 +186,22 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             source["attention_mask"] = attention_mask
         if (places := self._flat(target).shape[2]) > self.config.places:
             raise ValueError(f"`target` has {places} places, more than the {self.config.places} of this generator.")
-        condition = self._read(source, len(target))
+        if self.training and self.config.source_noise and source.get("source") is not None:
+            given = source["source"], source.get("source_mask")
+            disturbed = disturb(*given, self.config.source_noise, self.config.source_num_codes)
+            source |= {"source": disturbed.values, "source_mask": disturbed.mask}
+        condition = aligned = self._read(source, len(target))
         hidden = torch.rand(len(target), device=target.device) < self.config.condition_dropout
         condition = self.source_encoder.hide(condition, hidden)
         mask = None if target_mask is None else target_mask.flatten(1)
         tokens, labels = self._order.tokens(self._flat(target), mask, self.config.varies)
         states = self._hidden_states(tokens, 0, condition, use_cache=False).last_hidden_state[:, -tokens.shape[-1] :]
-        loss = self.head.cross_entropy(states, labels)
-        return LossOutput(loss=loss, terms={"cross_entropy": loss.detach()})
+        terms = {"cross_entropy": self.head.cross_entropy(states, labels)}
+        if self.alignment_head is not None:
+            aligned = aligned.in_front()
+            logits = self.alignment_head(aligned.hidden)
+            terms["alignment"] = self.config.alignment_weight * ctc_loss(logits, aligned.mask, target, target_mask)
+        return LossOutput(loss=sum(terms.values()), terms={name: term.detach() for name, term in terms.items()})
 
     def _flat(self, codes: torch.Tensor) -> torch.Tensor:
         """`(batch, codebooks, places)`"""
@@ -274,7 +282,8 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
                 `num_beams`, ...
 
         Returns:
-            Codes `(batch, *config.target_shape)`, with a mask where their number varies.
+            Codes `(batch, *config.target_shape)`, with a mask where their number varies. Then beams without sampling
+            and guidance come with their log-probabilities as `scores`.
         """
         defaults = {"guidance": 1.0, "do_sample": True, "top_k": 0, **(self.config.generation or {})}
         default_guidance = defaults.pop("guidance")
@@ -290,11 +299,16 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
                 raise ValueError(f"`{name}` must be 1 with `order` 'delay', got {generation[name]}.")
         condition = self._read(source)
         with _seeded(generator, self.device):
-            tokens = self._write(condition, guidance, generation)
-        return self._written(tokens)
+            output = self._write(condition, guidance, generation)
+        made = self._written(output.sequences[:, 1:])
+        if (scores := output.get("sequences_scores")) is not None and made.mask is not None and guidance == 1:
+            penalty = generation.get("length_penalty", 1.0)  # transformers' scores are divided by length ** penalty
+            length = made.mask.sum(1) * self.config.num_codebooks + 1  # with the end, where there is room for it
+            made.scores = scores * length.clamp(max=output.sequences.shape[1] - 1) ** penalty
+        return made
 
-    def _write(self, condition: Condition, guidance: float, generation: dict[str, Any]) -> torch.Tensor:
-        """What transformers' `generate` writes, without the start."""
+    def _write(self, condition: Condition, guidance: float, generation: dict[str, Any]) -> ModelOutput:
+        """What transformers' `generate` gives: `sequences`, each with the start, and the scores of beams."""
         config, order = self.config, self._order
         if guidance != 1 and generation.get("use_cache", True):
             generation["past_key_values"] = _PairedCache(DynamicCache(), DynamicCache())
@@ -303,14 +317,16 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         length = order.length(config.places)
         generation = {"min_new_tokens": 1 if config.varies else length, "max_new_tokens": length, **generation}
         repeated = order.rows(1)
-        tokens = GenerationMixin.generate(
+        scored = generation.get("num_beams", 1) > 1 and not generation["do_sample"]
+        return GenerationMixin.generate(
             self,
             encoder_outputs=BaseModelOutput(last_hidden_state=condition.hidden.repeat_interleave(repeated, dim=0)),
             attention_mask=condition.mask.repeat_interleave(repeated, dim=0),
             guidance=guidance,
+            return_dict_in_generate=True,
+            output_scores=scored,
             **generation,
         )
-        return tokens[:, 1:]
 
     def _written(self, tokens: torch.Tensor) -> Representation:
         codes = self._order.codes(tokens)

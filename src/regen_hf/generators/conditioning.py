@@ -12,6 +12,7 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
 from ..contracts import GeneratorConfig
+from ..lengths import by_length
 from ..outputs import RepresentationSpec
 from .source_encoders import READERS, build_source_encoder
 from .statistics import ChannelStatistics
@@ -26,7 +27,7 @@ class ConditionalGeneratorConfig(GeneratorConfig):
     Args:
         source_encoder_config: the transformers encoder that reads text.
         source_image_encoder_config: the one that reads an image.
-        source_audio_encoder_config: the one that reads a waveform.
+        source_audio_encoder_config: the one that reads a waveform, or features of one.
         source_representation_encoder_config: one that reads the representation, as `inputs_embeds`; without it the
             generator reads each of its positions by itself.
         num_classes: the number of classes, where the source is a class.
@@ -110,6 +111,11 @@ class Condition:
         weights = mask.unsqueeze(-1).to(hidden.dtype)
         return cls(hidden, mask, (hidden * weights).sum(1) / weights.sum(1).clamp(min=1))
 
+    def in_front(self) -> "Condition":
+        """With the real places of each row before its padding, in their order."""
+        order = (self.mask == 0).int().argsort(dim=1, stable=True)
+        return Condition(self.hidden.take_along_dim(order[..., None], 1), self.mask.gather(1, order), self.pooled)
+
     def map(self, function) -> "Condition":
         """The same with `function` applied to each tensor."""
         return Condition(function(self.hidden), function(self.mask), function(self.pooled))
@@ -142,7 +148,7 @@ class SourceEncoder(PreTrainedModel):
         super().__init__(config)
         self.width = width
         self.projections = nn.ModuleDict()
-        for name in (*READERS.values(), "representation_encoder"):
+        for name in dict.fromkeys((*READERS.values(), "representation_encoder")):  # two inputs have one reader
             described = getattr(config, f"source_{name}_config")
             live = (encoders or {}).get(f"source_{name}")
             encoder = None if described is None else live or build_source_encoder(described)
@@ -173,31 +179,45 @@ class SourceEncoder(PreTrainedModel):
         if isinstance(module, ChannelStatistics):
             module.init_weights()
 
-    def forward(
+    def forward(self, **source) -> Condition:
+        """What [`SourceEncoder.read`] gives, one after the other."""
+        parts = self.read(**source)
+        hidden, mask = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("hidden", "mask"))
+        return Condition.of(hidden, mask)
+
+    def read(
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         class_labels: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         input_values: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
         padding_mask: torch.Tensor | None = None,
         source: torch.Tensor | None = None,
         source_mask: torch.Tensor | None = None,
         batch_size: int | None = None,
-    ) -> Condition:
-        """
+    ) -> list[Condition]:
+        """Each kind of source by itself, in the order of the arguments, a class after what encoders read.
+
         Args:
             input_ids, attention_mask: text, `(batch, length)`; 1 for real tokens.
             class_labels: classes, `(batch, 1)`, `torch.long`.
             pixel_values: images, `(batch, channels, height, width)`, as their encoder wants them.
-            input_values, padding_mask: waveforms, `(batch, samples)`; 1 for real samples.
+            input_values: waveforms, `(batch, samples)`.
+            input_features: features of waveforms instead, `(batch, frames, bins)` or as else the encoder of audio
+                takes them.
+            padding_mask: `(batch, samples)`, or `(batch, frames)` with `input_features`; 1 for real ones. Waveforms
+                go by equal length through an encoder that takes no mask because it normalises over time.
             source, source_mask: a representation, `(batch, *config.source_shape)`, and `(batch, length)`, true where
                 it is no padding.
             batch_size: the number of rows where there is nothing to read; 1 if not given.
         """
-        given = dict(input_ids=input_ids, pixel_values=pixel_values, input_values=input_values)
+        given = dict(
+            input_ids=input_ids, pixel_values=pixel_values, input_values=input_values, input_features=input_features
+        )
         self._check(**given, class_labels=class_labels, source=source)
-        masks = dict(input_ids=attention_mask, input_values=padding_mask)
+        masks = dict(input_ids=attention_mask, input_values=padding_mask, input_features=padding_mask)
         read = [self._encoded(name, values, masks.get(name)) for name, values in given.items() if values is not None]
         if class_labels is not None:
             read.append(_unpadded(self.class_embedding(class_labels)))
@@ -206,21 +226,23 @@ class SourceEncoder(PreTrainedModel):
         if not read:
             rows = batch_size or (1 if source is None else len(source))
             read.append(_unpadded(self.null.expand(rows, 1, -1)))
-        hidden, mask = (torch.cat(parts, dim=1) for parts in zip(*read, strict=True))
-        return Condition.of(hidden, mask)
+        return [Condition.of(*each) for each in read]
 
     def _encoded(self, name: str, values: torch.Tensor, mask: torch.Tensor | None):
-        encoder = getattr(self, READERS[name])
-        takes_mask = name == "input_ids" or getattr(encoder.config, "feat_extract_norm", None) != "group"
-        masked = {"attention_mask": mask} if mask is not None and takes_mask else {}
+        encoder, project = getattr(self, READERS[name]), self.projections[READERS[name]]
         if name != "input_ids":
             values = values.to(encoder.dtype)
-        hidden = encoder(**{encoder.main_input_name: values}, **masked).last_hidden_state
+
+        def read(rows: torch.Tensor, **masked) -> torch.Tensor:
+            return encoder(**{encoder.main_input_name: rows}, **masked).last_hidden_state
+
         if mask is None:
-            return _unpadded(self.projections[READERS[name]](hidden))
-        if mask.shape[1] != hidden.shape[1]:
-            mask = nn.functional.adaptive_max_pool1d(mask[:, None].float(), hidden.shape[1])[:, 0]
-        return self.projections[READERS[name]](hidden), mask.long()
+            return _unpadded(project(read(values)))
+        if name == "input_values" and getattr(encoder.config, "feat_extract_norm", None) == "group":
+            found = by_length(lambda rows: read(rows).transpose(1, 2), values, mask.bool())
+            return project(found.values.transpose(1, 2)), found.mask.long()
+        hidden = read(values, attention_mask=mask)
+        return project(hidden), _hidden_mask(encoder, mask, hidden.shape[1]).long()
 
     def _represented(self, source: torch.Tensor, mask: torch.Tensor | None):
         config = self.config
@@ -237,7 +259,8 @@ class SourceEncoder(PreTrainedModel):
         mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device) if mask is None else mask.long()
         if (encoder := self.representation_encoder) is None:
             return hidden + sinusoids(hidden.shape[1], self.width, hidden), mask
-        hidden = encoder(inputs_embeds=hidden, attention_mask=mask).last_hidden_state
+        embeds = "inputs_embeds" if "inputs_embeds" in inspect.signature(encoder.forward).parameters else None
+        hidden = encoder(**{embeds or encoder.main_input_name: hidden}, attention_mask=mask).last_hidden_state
         return self.projections["representation_encoder"](hidden), mask
 
     def fit_statistics(self, sources) -> None:
@@ -246,7 +269,10 @@ class SourceEncoder(PreTrainedModel):
             self.statistics.fit(sources)
 
     def _check(self, **given: torch.Tensor | None) -> None:
-        read = {name: getattr(self, reader) for name, reader in READERS.items()}
+        encoders = {name: getattr(self, reader) for name, reader in READERS.items()}
+        read = {
+            name: each if getattr(each, "main_input_name", None) == name else None for name, each in encoders.items()
+        }
         read |= {"class_labels": self.class_embedding, "source": self.config.source_shape}
         for name, values in given.items():
             if (values is None) != (read[name] is None):
@@ -269,7 +295,7 @@ class SourceEncoder(PreTrainedModel):
         )
 
 
-SOURCE_NAMES = set(inspect.signature(SourceEncoder.forward).parameters) - {"self"}
+SOURCE_NAMES = set(inspect.signature(SourceEncoder.read).parameters) - {"self"}
 """The arguments of a generator that are its source."""
 
 
@@ -282,6 +308,17 @@ def sinusoids(length: int, width: int, like: torch.Tensor) -> torch.Tensor:
 
 def _unpadded(hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return hidden, torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device)
+
+
+def _hidden_mask(encoder: PreTrainedModel, mask: torch.Tensor, length: int) -> torch.Tensor:
+    """Which of `length` hidden states are real, by the encoder's own account where it has one."""
+    if hasattr(encoder, "_get_output_attention_mask"):
+        return encoder._get_output_attention_mask(mask, target_length=length)
+    if hasattr(encoder, "_get_feature_vector_attention_mask"):
+        return encoder._get_feature_vector_attention_mask(length, mask)
+    if mask.shape[1] == length:
+        return mask
+    return nn.functional.adaptive_max_pool1d(mask[:, None].float(), length)[:, 0]
 
 
 def _fitting(found: int, width: int) -> nn.Module:

@@ -26,6 +26,11 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
             what it writes.
         shares_vocabulary: whether the codes are tokens of the language model, which then keeps its embeddings and
             its head; in `from_components` where a pretrained one has as many tokens as there are codes.
+        alignment_weight: of a further loss, by which the source alone tells the codes in their order by connectionist
+            temporal classification (Watanabe et al., 2017, eq. 5), so that attention soon finds its way along a source
+            that is read out, such as phonemes or speech. Rows with more codes than source count as 0 in it.
+        source_noise: in training, the mean share of a source's codes that are replaced, dropped or put in, so that
+            the generator repairs a prior's errors.
     """
 
     model_type = "regen_autoregressive"
@@ -43,6 +48,8 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     max_places: int | None = None
     prefix_vocabulary_size: int | None = None
     shares_vocabulary: bool = False
+    alignment_weight: float = 0.0
+    source_noise: float = 0.0
     is_encoder_decoder: bool = True
 
     def __post_init__(self, **kwargs):
@@ -58,6 +65,14 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
             raise ValueError(f"`max_places` belongs to a target_shape whose last size is None, got {given}.")
         if self.prefix_vocabulary_size is not None and self.source_encoder_config is not None:
             raise ValueError("`prefix_vocabulary_size` has the language model read the text, and `source_encoder` too.")
+        if self.alignment_weight and (self.num_codebooks > 1 or len(self.target_shape) > 1):
+            raise ValueError(f"`alignment_weight` needs one codebook in a row, got {self.target_spec}.")
+        one_book = self.source_num_codes is not None and tuple(self.source_shape) == (None,)
+        if not 0 <= self.source_noise < 0.5 or (self.source_noise and not one_book):
+            raise ValueError(
+                f"`source_noise` must be in [0, 0.5), and above 0 for a source of any number of codes only; got "
+                f"{self.source_noise} for {self.source_spec}."
+            )
         if None in self.target_shape[:-1]:
             raise ValueError(f"`target_shape` may vary in its last size only, got {tuple(self.target_shape)}.")
 

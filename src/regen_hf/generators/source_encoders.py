@@ -9,7 +9,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 
 from ..pretrained import HubReference, freeze, hosted
 
-READERS = {"input_ids": "encoder", "pixel_values": "image_encoder", "input_values": "audio_encoder"}
+READERS = {
+    "input_ids": "encoder",
+    "pixel_values": "image_encoder",
+    "input_values": "audio_encoder",
+    "input_features": "audio_encoder",
+}
 """Which part of [`SourceEncoder`] reads an input, by the name that transformers gives the input."""
 
 

@@ -12,6 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
 from ..contracts import GeneratorConfig, PreTrainedGenerator, check_settings
+from ..lengths import random_segments
 from ..outputs import LossOutput, Representation, RepresentationSpec, concatenate
 from ..pretrained import HubReference, hosted
 from ..spectral import distance, log_mel, spectral_distance
@@ -26,6 +27,8 @@ class VocoderGeneratorConfig(GeneratorConfig):
     Args:
         vocoder_config: the transformers vocoder.
         sampling_rate: samples a second of the wave, where the vocoder's own config does not say it.
+        segment_frames: how many frames of each row training reads, a random piece every time (Kong et al., 2020, read
+            32 frames of 256 samples); `None` for whole rows, one by one where they differ in length.
     """
 
     model_type = "regen_vocoder"
@@ -35,6 +38,12 @@ class VocoderGeneratorConfig(GeneratorConfig):
 
     vocoder_config: dict | PreTrainedConfig | None = None
     sampling_rate: int | None = None
+    segment_frames: int | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.segment_frames is not None and self.segment_frames < 1:
+            raise ValueError(f"`segment_frames` must be at least 1, or None, got {self.segment_frames}.")
 
     @property
     def num_mels(self) -> int:
@@ -136,7 +145,13 @@ class VocoderGenerator(PreTrainedGenerator):
             target: `(batch, 1, samples)`.
             source: `(batch, num_mels, frames)`.
             source_mask, target_mask: `(batch, frames)` and `(batch, samples)`; padding does not count.
+
+        In training with `segment_frames`, loss and reconstruction are those of the pieces.
         """
+        self._check(source)
+        if self.training and self.config.segment_frames is not None:
+            source, target, target_mask = self._segments(source, source_mask, target, target_mask)
+            source_mask = None  # one pass for all rows; what it makes of padding does not count
         made = self._vocode(source, source_mask, None)
         length = min(made.values.shape[-1], target.shape[-1])
         generated, true = made.values[..., :length].float(), target[..., :length].float()
@@ -154,6 +169,18 @@ class VocoderGenerator(PreTrainedGenerator):
         detached = {name: term.detach() for name, term in terms.items()}
         return LossOutput(loss=sum(terms.values()), terms=detached, reconstruction=generated)
 
+    def _segments(
+        self, source: torch.Tensor, source_mask: torch.Tensor | None, target: torch.Tensor, target_mask
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A random piece of each row of both, and where both are real, `(batch, samples)`."""
+        hop = self.config.hop_length
+        frames, wave = random_segments(
+            self.config.segment_frames,
+            (Representation(source, source_mask), 1),
+            (Representation(target, target_mask), hop),
+        )
+        return frames.values, wave.values, wave.mask & frames.mask.repeat_interleave(hop, dim=-1)
+
     @torch.no_grad()
     def generate(
         self,
@@ -168,11 +195,10 @@ class VocoderGenerator(PreTrainedGenerator):
             source_mask: `(batch, frames)`, true where they are real.
             generator: gives the same waves for the same spectrograms, for a vocoder that starts from noise.
         """
+        self._check(source)
         return self._vocode(source, source_mask, generator)
 
-    def _vocode(
-        self, source: torch.Tensor | None, mask: torch.Tensor | None, generator: torch.Generator | None
-    ) -> Representation:
+    def _check(self, source: torch.Tensor | None) -> None:
         if source is None:
             raise ValueError("`source` is missing: a vocoder makes waves of log-mel spectrograms.")
         if source.ndim != 3 or source.shape[1] != self.config.num_mels:
@@ -180,6 +206,10 @@ class VocoderGenerator(PreTrainedGenerator):
                 f"`source` must have the shape (batch, {self.config.num_mels} mel bins, frames), "
                 f"got {tuple(source.shape)}."
             )
+
+    def _vocode(
+        self, source: torch.Tensor, mask: torch.Tensor | None, generator: torch.Generator | None
+    ) -> Representation:
         lengths = [source.shape[2]] * len(source) if mask is None else mask.sum(-1).tolist()
         rows = [None] * len(lengths) if generator is None else row_generators(generator, len(lengths))
         noise = [self._noise(*each) if self._takes_noise else None for each in zip(lengths, rows, strict=True)]

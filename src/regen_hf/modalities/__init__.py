@@ -2,8 +2,20 @@
 
 from .audio import AudioModality
 from .base import Modality
+from .combined import CombinedModality
 from .image import ImageModality, save_sheet
 from .label import LabelModality
+from .phoneme import PhonemeModality
 from .text import TextModality, check_texts
 
-__all__ = ["AudioModality", "ImageModality", "LabelModality", "Modality", "TextModality", "check_texts", "save_sheet"]
+__all__ = [
+    "AudioModality",
+    "CombinedModality",
+    "ImageModality",
+    "LabelModality",
+    "Modality",
+    "PhonemeModality",
+    "TextModality",
+    "check_texts",
+    "save_sheet",
+]

@@ -2,13 +2,17 @@
 
 import io
 import os
+import warnings
 import wave
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoFeatureExtractor, SequenceFeatureExtractor
 
 from .base import Modality
 
@@ -17,35 +21,71 @@ class AudioModality(Modality):
     """Waveforms of any length.
 
     Args:
-        sampling_rate: how many samples make a second; others are refused.
-        channels: 1 for mono, 2 for stereo.
+        sampling_rate: how many samples make a second; audio at another rate is resampled, with a warning.
+        channels: 1 for mono, to which stereo is mixed down, with a warning; 2 for stereo.
         normalize: bring each waveform that is a source to mean 0 and variance 1, as some encoders want it.
+        feature_extractor: one of transformers, at the same `sampling_rate`, for a source that is what it gives, such
+            as the spectrogram of a `ParakeetFeatureExtractor`, instead of a waveform.
+        max_seconds: the longest audio that the model takes; a source of [`RegenerationPipeline`] that is longer is cut
+            where it is quietest. `None` for any length.
 
     Example:
         >>> audio = AudioModality(16000)
         >>> batch = audio.as_target([np.zeros(4), np.zeros(2)])
         >>> batch["target"].shape, batch["target_mask"].tolist()
         (torch.Size([2, 1, 4]), [[True, True, True, True], [True, True, False, False]])
+        >>> loud = np.ones(1500)
+        >>> loud[800:900] = 0
+        >>> [piece.shape for piece in AudioModality(1000, max_seconds=1).pieces(loud)]
+        [(1, 877), (1, 623)]
     """
 
     key = "audio"
 
-    def __init__(self, sampling_rate: int, channels: int = 1, normalize: bool = False):
+    def __init__(
+        self,
+        sampling_rate: int,
+        channels: int = 1,
+        normalize: bool = False,
+        feature_extractor: SequenceFeatureExtractor | None = None,
+        max_seconds: float | None = None,
+    ):
         if not isinstance(sampling_rate, int) or sampling_rate < 1:
             raise ValueError(f"`sampling_rate` must be a whole number of at least 1, got {sampling_rate!r}.")
         if channels not in (1, 2):
             raise ValueError(f"`channels` must be 1 or 2, got {channels!r}.")
+        if max_seconds is not None and (
+            not isinstance(max_seconds, Real) or not 1 <= max_seconds * sampling_rate < float("inf")
+        ):
+            raise ValueError(
+                f"`max_seconds` must be a number above 0 that at least one sample fits in, got {max_seconds!r}."
+            )
+        if feature_extractor is not None:
+            _check_feature_extractor(feature_extractor, sampling_rate, normalize)
         self.sampling_rate, self.channels, self.normalize = sampling_rate, channels, normalize
+        self.feature_extractor, self.max_seconds = feature_extractor, max_seconds
+        self._told = set()
 
     @property
     def rate(self) -> float:
         return float(self.sampling_rate)
 
     def as_source(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
-        """`input_values`, `(batch, samples)`, `torch.float32`, and `padding_mask`, `(batch, samples)`, 1 where real."""
+        """`input_values`, `(batch, samples)`, `torch.float32`, and `padding_mask`, `(batch, samples)`, `torch.long`, 1
+        where real.
+
+        With a `feature_extractor`, the `input_features` `(batch, frames, bins)` or `input_values` that it makes of each
+        example by itself, padded with 0, and `padding_mask`, `(batch, frames or samples)`, where it gives one.
+
+        Args:
+            examples: as those of [`AudioModality.as_target`].
+        """
         if self.channels != 1:
             raise ValueError(f"a source must be mono: `channels` must be 1, got {self.channels}.")
-        waves = [self._read(i, example, "source")[0] for i, example in enumerate(examples)]
+        waves = [(name, each[0]) for name, each in self._read_all(examples, "source")]
+        if self.feature_extractor is not None:
+            return self._features(waves)
+        waves = [each for _, each in waves]
         if self.normalize:
             waves = [(each - each.mean()) / np.sqrt(each.var() + 1e-7) for each in waves]
         values, mask = _padded([each[None] for each in waves])
@@ -55,15 +95,18 @@ class AudioModality(Modality):
         """`target`, `(batch, channels, samples)`, `torch.float32`, and `target_mask`, `(batch, samples)`, bool.
 
         Args:
-            examples: arrays `(samples,)` or `(channels, samples)` at `sampling_rate`, `{"array": ...,
-                "sampling_rate": ...}`, or what the package soundfile reads: paths, or `{"bytes": ..., "path": ...}`
-                as datasets gives them undecoded.
+            examples: arrays `(samples,)` or `(channels, samples)` at `sampling_rate`, 16-bit integers taken for -1 to
+                1; `{"array": ..., "sampling_rate": ...}`; what the package soundfile reads: paths, `bytes`, or
+                `{"bytes": ..., "path": ...}` as datasets gives them undecoded; what datasets decodes to; or a row of
+                a dataset, with any of these under `"audio"`.
 
         Raises:
             TypeError: for anything else.
-            ValueError: for what cannot be read, has another rate or number of channels, no samples, or NaN.
+            ValueError: for what cannot be read, has too many channels or too few, no samples, NaN or infinite ones,
+                or lasts longer than `max_seconds`.
+            ImportError: where audio must be resampled and the package soxr is missing, or soundfile to read a file.
         """
-        values, mask = _padded([self._read(i, example, "target") for i, example in enumerate(examples)])
+        values, mask = _padded([each for _, each in self._read_all(examples, "target")])
         return {"target": values, "target_mask": mask}
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
@@ -73,6 +116,19 @@ class AudioModality(Modality):
         return [
             {"audio": each[0] if self.channels == 1 else each, "sampling_rate": self.sampling_rate} for each in waves
         ]
+
+    def pieces(self, example: Any) -> list[Any]:
+        """The audio itself, or where it is longer than `max_seconds` arrays `(channels, samples)` that are not, cut at
+        the quietest 20 ms in the last third of what could be a piece."""
+        if self.max_seconds is None:
+            return [example]
+        _, found = self._read(0, example, "source")
+        return np.split(found, _quiet_places(found, self._limit, self.sampling_rate // 50), axis=1)
+
+    def join(self, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The waveforms one after the other."""
+        waves = [each["audio"] for each in results]
+        return {"audio": np.concatenate(waves, axis=-1), "sampling_rate": self.sampling_rate}
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """The waveforms one after the other with half a second between them, as `path` + `.wav`; the captions, in the
@@ -99,29 +155,170 @@ class AudioModality(Modality):
         return dataset
 
     def to_dict(self) -> dict[str, Any]:
-        return {"sampling_rate": self.sampling_rate, "channels": self.channels, "normalize": self.normalize}
-
-    def _read(self, position: int, example: Any, role: str) -> np.ndarray:
-        """`(channels, samples)`"""
-        name, rate = f"{role} {position}", self.sampling_rate
-        if isinstance(example, dict) and "array" in example:
-            example, rate = example["array"], example.get("sampling_rate", rate)
-        elif isinstance(example, dict) and (example.get("bytes") or example.get("path")):
-            name = example.get("path") or name
-            example, rate = _decoded(name, io.BytesIO(example["bytes"]) if example.get("bytes") else example["path"])
-        elif isinstance(example, str | os.PathLike):
-            name = os.fspath(example)
-            example, rate = _decoded(name, name)
-        if not isinstance(example, np.ndarray | torch.Tensor | list):
-            raise TypeError(f"{name} must be a waveform, a path or audio bytes, got {type(example).__name__}.")
-        found = np.atleast_2d(np.asarray(example, dtype=np.float32))
-        if rate != self.sampling_rate:
-            raise ValueError(f"{name} must have {self.sampling_rate} samples a second, got {rate}: resample it.")
-        if found.ndim != 2 or found.shape[0] != self.channels:
-            raise ValueError(f"{name} must have {self.channels} channel(s), got an array of shape {found.shape}.")
-        if not found.shape[1] or not np.isfinite(found).all():
-            raise ValueError(f"{name} must be samples that are finite, got {found.shape[1]}, some NaN or infinite.")
+        """The settings; of a feature extractor, which is in a file of its own, the name of its class."""
+        found = {"sampling_rate": self.sampling_rate, "channels": self.channels, "normalize": self.normalize}
+        # only where given, so that what was made before there were these settings is known again
+        if self.feature_extractor is not None:
+            found["feature_extractor"] = type(self.feature_extractor).__name__
+        if self.max_seconds is not None:
+            found["max_seconds"] = self.max_seconds
         return found
+
+    def save(self, folder: str) -> None:
+        if self.feature_extractor is not None:
+            self.feature_extractor.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "AudioModality":
+        if settings.get("feature_extractor") is None:
+            return cls(**settings)
+        found = AutoFeatureExtractor.from_pretrained(
+            name_or_path, subfolder=subfolder, trust_remote_code=False, **kwargs
+        )
+        return cls(**{**settings, "feature_extractor": found})
+
+    @property
+    def _limit(self) -> int:
+        return round(self.max_seconds * self.sampling_rate)
+
+    def _read_all(self, examples: Sequence[Any], role: str) -> list[tuple[str, np.ndarray]]:
+        found = [self._read(i, example, role) for i, example in enumerate(examples)]
+        for name, each in found if self.max_seconds is not None else []:
+            if each.shape[1] > self._limit:
+                seconds = each.shape[1] / self.sampling_rate
+                raise ValueError(f"{name} lasts {seconds:.2f} seconds, but `max_seconds` is {self.max_seconds:g}.")
+        return found
+
+    def _read(self, position: int, example: Any, role: str) -> tuple[str, np.ndarray]:
+        """What messages call an example, and its `(channels, samples)`."""
+        name, found, rate = _opened(f"{role} {position}", example, self.sampling_rate)
+        found = _checked(name, found)
+        if len(found) == 2 and self.channels == 1:
+            self._tell("mixed", f"{name} is stereo: it is mixed down to mono, and so is what else is stereo.")
+            found = found.mean(axis=0, keepdims=True)
+        if len(found) != self.channels:
+            raise ValueError(f"{name} must have {self.channels} channel(s), got an array of shape {found.shape}.")
+        return name, found if rate == self.sampling_rate else self._resampled(name, found, rate)
+
+    def _resampled(self, name: str, found: np.ndarray, rate: Any) -> np.ndarray:
+        if not isinstance(rate, Real) or not rate > 0:
+            raise ValueError(f"{name} must say its samples a second by a number above 0, got {rate!r}.")
+        try:
+            import soxr
+        except ImportError as error:
+            raise ImportError("audio is resampled by soxr: pip install 'regen_hf[speech]'") from error
+        self._tell(
+            "resampled",
+            f"{name} is resampled from {rate:g} to {self.sampling_rate} samples a second, and so is "
+            "what else has another rate.",
+        )
+        resampled = soxr.resample(found.T, rate, self.sampling_rate).T
+        if not resampled.shape[1]:
+            raise ValueError(f"{name} has no samples left at {self.sampling_rate} a second, of {found.shape[1]}.")
+        return resampled
+
+    def _tell(self, what: str, message: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            warnings.warn(message, stacklevel=6)
+
+    def _features(self, waves: Sequence[tuple[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+        """One by one, so that what is made of an example does not depend on the others."""
+        name, found = self.feature_extractor.model_input_names[0], []
+        for example, each in waves:
+            made = self.feature_extractor(
+                each, sampling_rate=self.sampling_rate, truncation=False, return_attention_mask=True,
+                return_tensors="pt",
+            )  # fmt: skip
+            if not torch.isfinite(made[name]).all():
+                raise ValueError(
+                    f"{example} is too short for {type(self.feature_extractor).__name__}: {len(each)} samples."
+                )
+            found.append(made)
+        if len({each[name].shape[2:] for each in found}) > 1:
+            kind = type(self.feature_extractor).__name__
+            raise ValueError(f"`max_seconds` is needed: {kind} gives one size for shorter audio, which some exceeds.")
+        batch = {name: pad_sequence([each[name][0].float() for each in found], batch_first=True)}
+        if "attention_mask" in found[0]:
+            masks = [each["attention_mask"][0].long() for each in found]
+            batch["padding_mask"] = pad_sequence(masks, batch_first=True)
+        return batch
+
+
+def _check_feature_extractor(found: Any, sampling_rate: int, normalize: bool) -> None:
+    if not isinstance(found, SequenceFeatureExtractor):
+        raise TypeError(f"`feature_extractor` must be one of transformers for audio, got {type(found).__name__}.")
+    name, made = type(found).__name__, found.model_input_names[0]
+    if made not in ("input_features", "input_values"):
+        raise ValueError(f"`feature_extractor` must give input_features or input_values, but {name} gives {made}.")
+    if found.sampling_rate != sampling_rate:
+        raise ValueError(f"`sampling_rate` must be the {found.sampling_rate} of the {name}, got {sampling_rate}.")
+    if normalize:
+        raise ValueError(f"`normalize` must be False with a `feature_extractor`: the {name} decides of it.")
+
+
+def _opened(name: str, example: Any, rate: Any) -> tuple[str, Any, Any]:
+    """What messages call an example, its samples and how many make a second; `rate` if it does not say."""
+    if isinstance(example, Mapping) and "audio" in example:
+        return _opened(name, example["audio"], example.get("sampling_rate", rate))
+    if isinstance(example, Mapping) and "array" in example:
+        return name, example["array"], example.get("sampling_rate", rate)
+    if isinstance(example, Mapping) and example.get("bytes") is not None:
+        return _opened(example.get("path") or name, example["bytes"], rate)
+    if isinstance(example, Mapping) and example.get("path"):
+        return _opened(name, example["path"], rate)
+    if isinstance(example, bytes):
+        return name, *_decoded(name, io.BytesIO(example))
+    if isinstance(example, str | os.PathLike):
+        name = os.fspath(example)
+        if "://" in name:
+            raise ValueError(f"{name} must be a file on this machine, got a URL: download it first.")
+        return name, *_decoded(name, name)
+    if hasattr(example, "get_all_samples"):  # a decoder of torchcodec, which is what datasets decodes to
+        samples = example.get_all_samples()
+        return name, samples.data, samples.sample_rate
+    return name, example, rate
+
+
+def _checked(name: str, found: Any) -> np.ndarray:
+    """`(channels, samples)`, float32"""
+    if not isinstance(found, np.ndarray | torch.Tensor | list):
+        raise TypeError(f"{name} must be a waveform, a path or audio bytes, got {type(found).__name__}.")
+    if isinstance(found, torch.Tensor):
+        found = (found.float() if found.is_floating_point() else found).detach().cpu()
+    try:
+        found = np.atleast_2d(np.asarray(found))
+        samples = found.astype(np.float32)
+        if found.dtype in (np.int16, np.int32):  # as files have them
+            samples /= np.iinfo(found.dtype).max + 1
+        elif found.dtype == np.uint8:
+            samples = (samples - 128) / 128
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers: {error}") from error
+    if not samples.size:
+        raise ValueError(f"{name} has no samples.")
+    if samples.ndim == 2 and samples.shape[0] > 4 * samples.shape[1]:
+        raise ValueError(f"{name} must be (channels, samples), got {samples.shape}, as if turned round: transpose it.")
+    if samples.ndim != 2:
+        raise ValueError(f"{name} must be (samples,) or (channels, samples), got an array of shape {samples.shape}.")
+    if bad := np.count_nonzero(~np.isfinite(samples)):
+        raise ValueError(f"{name} must have finite samples, but {bad} of {samples.size} are NaN or infinite.")
+    return samples
+
+
+def _quiet_places(samples: np.ndarray, longest: int, frame: int) -> list[int]:
+    """Where to cut, each in the middle of the quietest `frame` samples in the last third of what could be a piece."""
+    start, places = 0, []
+    while (left := samples.shape[1] - start) > longest:
+        end = start + min(longest, left - longest // 3)  # so that the last piece is no splinter
+        begin = end - max((end - start) // 3, 1)
+        size = max(min(frame, end - begin), 1)
+        count = (end - begin) // size
+        frames = samples[:, begin : begin + count * size].reshape(len(samples), count, size)
+        energy = (frames**2).sum(axis=(0, 2))
+        start = begin + int(np.flatnonzero(energy == energy.min())[-1]) * size + (size + 1) // 2
+        places.append(start)
+    return places
 
 
 def _decoded(name: str, file: Any) -> tuple[np.ndarray, int]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import PROCESSOR_NAME
 
 
 class Modality:
@@ -32,6 +33,22 @@ class Modality:
         """A batch of generated Y as one dictionary an example, under `key` and what belongs to it."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
 
+    def pieces(self, example: Any) -> list[Any]:
+        """An example of X as one or more that a model takes each by itself, in order."""
+        return [example]
+
+    def join(self, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What [`Modality.from_target`] gave for each of the [`Modality.pieces`] of one source, as one.
+
+        Raises:
+            ValueError: for several pieces, where this kind of data cannot be joined.
+        """
+        if len(results) != 1:
+            raise ValueError(
+                f"{type(self).__name__} cannot join what {len(results)} pieces of a source became: give a shorter one."
+            )
+        return results[0]
+
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """Writes generated examples to look at or listen to, and returns `path` with a suffix of the modality's own."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
@@ -51,3 +68,19 @@ class Modality:
     def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "Modality":
         """The reverse of `to_dict` and `save`; `kwargs` say where on the Hub (`revision`, `token`, ...)."""
         return cls(**settings)
+
+    @staticmethod
+    def load_described(name_or_path: str, described: dict[str, Any], subfolder: str = "", **kwargs) -> "Modality":
+        """The modality that `described` names under `"modality"`, with the other entries as its settings.
+
+        Raises:
+            ValueError: if it names none of this library.
+        """
+        settings = dict(described)
+        kind = settings.pop("modality", None)
+        known = {modality.__name__: modality for modality in Modality.__subclasses__()}
+        if kind not in known:
+            raise ValueError(
+                f"{PROCESSOR_NAME} of {name_or_path} must name a modality, one of {', '.join(known)}; got {kind!r}."
+            )
+        return known[kind].load(name_or_path, settings, subfolder=subfolder, **kwargs)

@@ -66,6 +66,48 @@ class TextModality(Modality):
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
         return cls(tokenizer, max_length or max(map(len, words_of)))
 
+    @classmethod
+    def from_pieces(
+        cls, texts: Iterable[str], num_pieces: int | None = None, max_length: int | None = None
+    ) -> "TextModality":
+        """A tokenizer of pieces of words, made of `texts` in lower case by byte-pair encoding (Sennrich et al., 2016).
+
+        Every character of `texts` is a piece, spaces as well, so that the tokens of a text lead back to all of it.
+
+        Args:
+            num_pieces: the most pieces, with `<pad>` and `<unk>`; single characters only if not given.
+            max_length: the longest of `texts` if not given.
+
+        Example:
+            >>> text = TextModality.from_pieces(["the cat's hat"], num_pieces=12)
+            >>> text.tokenizer.convert_ids_to_tokens(text.as_target(["The hat"])["target"][0])
+            ['t', 'h', 'e', '▁', 'h', 'at']
+            >>> text.from_target(text.as_target(["the cat's hat"])["target"])
+            [{'text': "the cat's hat"}]
+        """
+        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+        from transformers import PreTrainedTokenizerFast
+
+        texts = list(texts)
+        if not any(text.strip() for text in texts):
+            raise ValueError("`texts` has no characters to make a vocabulary from.")
+        backend = Tokenizer(models.BPE(unk_token="<unk>"))
+        backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+        # a space before the first word would be one that the text has not
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+        backend.decoder = decoders.Metaspace(prepend_scheme="never")
+        trainer = trainers.BpeTrainer(
+            vocab_size=num_pieces or 0, special_tokens=["<pad>", "<unk>"], show_progress=False
+        )
+        backend.train_from_iterator(texts, trainer)
+        if num_pieces is not None and num_pieces < backend.get_vocab_size():
+            raise ValueError(
+                f"`num_pieces` must be at least {backend.get_vocab_size()}, for each character and `<pad>` and "
+                f"`<unk>`, got {num_pieces}."
+            )
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>")
+        return cls(tokenizer, max_length or max(len(backend.encode(text).ids) for text in texts))
+
     def as_source(self, examples: Sequence[str]) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask`, both `(batch, max_length)`, `torch.long`.
 
@@ -103,6 +145,10 @@ class TextModality(Modality):
         """`{"text": str}` each."""
         rows = values if mask is None else [row[own] for row, own in zip(values, mask.bool(), strict=True)]
         return [{"text": self.tokenizer.decode(row, skip_special_tokens=True)} for row in rows]
+
+    def join(self, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The texts one after the other, with a space between them."""
+        return {"text": " ".join(filter(None, (each["text"] for each in results)))}
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """A line for each sample, its caption before it, as `path` + `.txt`."""

@@ -1,0 +1,223 @@
+"""Trains a recogniser from nothing that goes from speech by way of phonemes to text, and measures it.
+
+python examples/speech_recognition/run.py                              # about 15 minutes on 2 CPU cores
+python examples/speech_recognition/run.py --representation text_codes  # another Y′, by one argument
+python examples/speech_recognition/run.py --dataset FOLDER_OR_HUB_NAME --audio-encoder facebook/wav2vec2-base
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+import torch
+from evaluate import error_rates, measure, plot_alignment
+from models import REPRESENTATIONS, pretrained
+from speech_data import RATE, VOICES, is_held_out, named_dataset, pronounceable, sentences, spoken
+from transformers import AutoFeatureExtractor, ParakeetFeatureExtractor, pipeline
+from transformers.utils import logging
+
+from regen_hf import (
+    AudioModality,
+    RegenerationProcessor,
+    StageArguments,
+    TextModality,
+    check_columns,
+    check_output_folder,
+    plot_losses,
+    readable_examples,
+    train_regenerator,
+    write_model_card,
+)
+
+STEPS = {  # of a whole run of about a quarter of an hour on two cores
+    "phonemes": {"prior": 900, "decoder": 750},
+    "sequence": {"prior": 600, "decoder": 750},
+    "text_codes": {"extractor": 900, "prior": 900},
+    "identity": {"prior": 1800},
+}
+SHARED = {"learning_rate": 4e-3, "optimizer": "muon", "beta2": 0.98, "warmup_steps": 80, "group_by_length": True}
+RECIPES = {
+    "extractor": {**SHARED, "batch_size": 64},
+    "prior": {**SHARED, "batch_size": 16},
+    "decoder": {**SHARED, "batch_size": 64, "predicted": 0.5},
+}
+PIECES = 1000
+LONGEST = 20.0  # seconds
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--representation", choices=REPRESENTATIONS, default="phonemes", help="what Y′ is")
+    parser.add_argument("--pairs", type=int, default=1000, help="how many utterances have their text")
+    parser.add_argument("--unpaired", type=int, default=12000, help="how many further texts there are")
+    parser.add_argument("--heldout", type=int, default=300, help="how many held-out utterances to measure on")
+    parser.add_argument("--output", type=Path, default=Path("outputs/speech_recognition"), help="folder of the results")
+    parser.add_argument("--dataset", help="a dataset of audio and text by Hub name or folder, instead of espeak-ng's")
+    parser.add_argument("--dataset-split", default="train", help="which split of that dataset")
+    parser.add_argument("--text-column", default="text", help="its column of texts")
+    parser.add_argument("--audio-column", default="audio", help="its column of audio")
+    parser.add_argument("--language", default="en-us", help="of the phonemes, as espeak-ng names it")
+    parser.add_argument("--audio-encoder", help="a pretrained encoder by Hub name or folder, instead of a new one")
+    parser.add_argument("--on-bad-example", choices=("raise", "skip"), default="raise", help="what to do with one")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps of every stage")
+    parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on with the run that was interrupted")
+    parser.add_argument("--report-to", nargs="*", default=[], help="trackers, such as tensorboard or trackio")
+    return parser.parse_args(argv)
+
+
+def load_data(options: argparse.Namespace):
+    """Pairs, further texts, and held-out pairs, as datasets."""
+    from datasets import Dataset
+
+    if options.dataset:
+        everything = named_dataset(options.dataset, options.dataset_split)
+        check_columns(everything, [options.text_column, options.audio_column])
+        texts = everything[options.text_column]
+        held = everything.select([i for i, text in enumerate(texts) if is_held_out(text)][: options.heldout])
+        trained = [i for i, text in enumerate(texts) if not is_held_out(text)]
+        pairs = everything.select(trained[: options.pairs])
+        further = [texts[i] for i in trained[options.pairs :][: options.unpaired]]
+    else:
+        texts = sentences(25_000)
+        trained = [text for text in texts if not is_held_out(text)]
+        held = [text for text in texts if is_held_out(text)][: options.heldout]
+        cache = Path("outputs/speech_data")
+        pairs, held = (spoken(each, VOICES, cache) for each in (trained[: options.pairs], held))
+        further = trained[options.pairs :][: options.unpaired]
+    bad, audio = options.on_bad_example, AudioModality(RATE)
+    pairs, held = (audio.prepare_column(each, options.audio_column) for each in (pairs, held))
+    further = Dataset.from_dict({options.text_column: further})
+    pairs, further, held = (
+        pronounceable(each, options.text_column, options.language, bad) for each in (pairs, further, held)
+    )
+    held = readable_examples(held, {options.audio_column: audio.as_target}, bad)
+    if not len(pairs) or not len(held):
+        raise ValueError(f"{len(pairs)} pairs and {len(held)} held-out ones are too few.")
+    return pairs, further, held
+
+
+def stage_arguments(options: argparse.Namespace, steps: dict[str, int]) -> dict[str, StageArguments]:
+    """What each stage is trained with; four evaluations each."""
+    found = {}
+    for stage, count in steps.items():
+        recipe = {**RECIPES[stage], "warmup_steps": min(RECIPES[stage]["warmup_steps"], count // 10)}
+        shared = {"mixed_precision": "bf16", "seed": options.seed, "eval_every": -(-count // 4)}
+        found[stage] = StageArguments(max_steps=count, **recipe, **shared)
+    return found
+
+
+def train_and_measure(
+    options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **build
+) -> dict:
+    """One recogniser from nothing; returns its metrics."""
+    pairs, further, held = data
+    texts = [*pairs[options.text_column], *further[options.text_column]]
+    direct = representation == "identity"
+    text = TextModality.from_pieces(texts, None if direct else PIECES, max_length=None if direct else 120)
+    named = options.audio_encoder
+    hear = ParakeetFeatureExtractor(feature_size=80)
+    if named:
+        hear = AutoFeatureExtractor.from_pretrained(named, trust_remote_code=False)
+    processor = RegenerationProcessor(AudioModality(RATE, feature_extractor=hear, max_seconds=LONGEST), text)
+    torch.manual_seed(options.seed)
+    audio = pretrained(named) if named else None
+    model = REPRESENTATIONS[representation](text, texts, audio, options.language, **build)
+    results = train_regenerator(
+        model,
+        processor,
+        pairs,
+        folder,
+        source_column=options.audio_column,
+        target_column=options.text_column,
+        unpaired=further if set(steps) & {"extractor", "decoder"} else None,
+        samples=[each for each in held[options.audio_column][:8] if len(processor.source.pieces(each)) == 1],
+        on_bad_example=options.on_bad_example,
+        resume=options.resume,
+        report_to=options.report_to,
+        **stage_arguments(options, steps),
+    )
+    plot_losses(results, folder / "curves.png")
+    started = time.perf_counter()
+    pipe = pipeline("regeneration", model=str(folder / "model"))
+    metrics, heard = measure(pipe, held, options.audio_column, options.text_column)
+    write_samples(pipe, held, heard, options, folder)
+    seconds = {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
+    parameters = {f"parameters_{result.name}": result.parameters for result in results}
+    metrics |= {"pairs": len(pairs), "unpaired": len(further), **seconds, **parameters}
+    metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
+    write_model_card(
+        folder / "model",
+        json.loads((folder / "training_summary.json").read_text(encoding="utf-8")),
+        metrics,
+        title=f"Speech to text by way of {representation}",
+        description=f"Trained from nothing on {len(pairs):,} utterances of "
+        f"{options.dataset or 'espeak-ng in several voices'} and {len(further):,} further texts. One sentence in ten "
+        "was held out.",
+        example="speech.wav",
+        pipeline_tag="automatic-speech-recognition",
+    )
+    return metrics
+
+
+def write_samples(pipe, held, heard: list[str], options: argparse.Namespace, folder: Path) -> None:
+    """What was said and heard, the first of it as audio, and where the prior heard what."""
+    said = list(held[options.text_column])
+    lines = [f"{a}\t{b}\t{error_rates([a], [b])['wer']}\n" for a, b in zip(said, heard, strict=True)]
+    (folder / "samples.tsv").write_text("said\theard\twer\n" + "".join(lines), encoding="utf-8")
+    audio = AudioModality(RATE)
+    waves = audio.as_target(held[options.audio_column][:8])
+    audio.save_samples(audio.from_target(waves["target"], waves["target_mask"]), said[:8], folder / "heldout.wav")
+    if hasattr(pipe.model.prior, "log_probs"):
+        plot_alignment(pipe, held, options.audio_column, options.text_column, folder / "alignment.png")
+
+
+def compare(options: argparse.Namespace, data, metrics: dict) -> dict:
+    """The direct map from speech to letters: the same family, as many parameters, trained for as long."""
+    text = TextModality.from_pieces([*data[0][options.text_column], *data[1][options.text_column]])
+    widths = {w: REPRESENTATIONS["identity"](text, [], width=w, layers=5).num_parameters() for w in range(128, 321, 8)}
+    width = min(widths, key=lambda w: abs(widths[w] - metrics["parameters"]))
+    budget = sum(metrics.get(f"seconds_{stage}", 0) for stage in RECIPES)
+    folder, trial, size = options.output / "direct", 60, {"width": width, "layers": 5}
+    timed = train_and_measure(options, folder / "trial", data, "identity", {"prior": trial}, **size)
+    steps = {"prior": max(1, round(trial * budget / timed["seconds_prior"]))}
+    direct = train_and_measure(options, folder, data, "identity", steps, **size)
+    return {f"direct_{name}": value for name, value in direct.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = parse_arguments(argv)
+    if options.compare and options.audio_encoder:
+        raise ValueError("`--compare` makes a direct map of the same size, which `--audio-encoder` leaves no room for.")
+    started = time.perf_counter()
+    logging.disable_progress_bar()
+    check_output_folder(options.output)
+    data = load_data(options)
+    steps = {stage: max(1, round(n * options.scale)) for stage, n in STEPS[options.representation].items()}
+    metrics = train_and_measure(options, options.output, data, options.representation, steps)
+    metrics["seconds_total"] = round(time.perf_counter() - started, 1)
+    metrics["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    metrics["cpu_cores"] = os.cpu_count()
+    path = options.output / "metrics.json"
+    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    if options.compare:
+        metrics |= compare(options, data, metrics)
+        path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(metrics, indent=2))
+    print(f"look at {options.output / 'samples.tsv'}, {options.output / 'alignment.png'} and curves.png")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt as interrupt:
+        sys.exit(f"\n{str(interrupt) or 'stopped before anything was trained'}")
+    except (ValueError, OSError, TypeError, ImportError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,111 @@
+"""Three ways from text to speech: each a regenerator in some fifteen lines."""
+
+from diffusers import LongCatAudioDiTTransformer
+from transformers import BertConfig, DacConfig, GPT2Config, SpeechT5HifiGanConfig
+
+from regen_hf import (
+    AlignedDiffusionGenerator,
+    AutoregressiveGenerator,
+    CodecExtractor,
+    GriffinLimGenerator,
+    LogMelExtractor,
+    PhonemeModality,
+    RegenerationModel,
+    VocoderGenerator,
+)
+
+WIDTH = 192
+
+
+def mel(text: PhonemeModality, voices: int, vocoder=None, codec=None) -> RegenerationModel:
+    """Text → log-mel spectrogram, by flow matching along predicted durations → wave, by a vocoder."""
+    spectrogram = LogMelExtractor.from_components(mel_floor=1e-5)
+    target, spec = spectrogram.config.target_spec, spectrogram.config.representation_spec
+    decoder = VocoderGenerator.for_spec(vocoder or small_vocoder(), target, spec, segment_frames=32)
+    return RegenerationModel.from_components(spectrogram, speaker(spec, text, voices), decoder)
+
+
+def griffin_lim(text: PhonemeModality, voices: int, vocoder=None, codec=None) -> RegenerationModel:
+    """The same, with the wave found by a rule, which needs no training."""
+    spectrogram = LogMelExtractor.from_components(mel_floor=1e-5)
+    decoder = GriffinLimGenerator.for_extractor(spectrogram.config)
+    prior = speaker(spectrogram.config.representation_spec, text, voices)
+    return RegenerationModel.from_components(spectrogram, prior, decoder)
+
+
+def codes(text: PhonemeModality, voices: int, vocoder=None, codec=None) -> RegenerationModel:
+    """Text → codes of a neural codec, one after the other → wave, by the codec; both maps learned."""
+    extractor = CodecExtractor.from_components(codec or small_codec(), segment_samples=8000)
+    spec = extractor.config.representation_spec
+    prior = AutoregressiveGenerator.for_spec(
+        GPT2Config(n_positions=512, n_embd=WIDTH, n_layer=6, n_head=4, bos_token_id=None),
+        spec,
+        None,
+        source_encoder=text_encoder(text),
+        num_classes=voices,
+        order="delay" if spec.num_codebooks > 1 else "interleave",
+        generation={"temperature": 0.7},
+    )
+    return RegenerationModel.from_components(extractor, prior)
+
+
+def speaker(spec, text: PhonemeModality, voices: int) -> AlignedDiffusionGenerator:
+    """Phonemes and a voice → frames."""
+    denoiser = LongCatAudioDiTTransformer(
+        dit_dim=WIDTH,
+        dit_depth=4,
+        dit_heads=4,
+        dit_text_dim=WIDTH,
+        latent_dim=spec.shape[0],
+        cross_attn=False,
+        text_conv=False,
+        long_skip=False,
+    )
+    generation = {"num_inference_steps": 10, "temperature": 0.7}
+    return AlignedDiffusionGenerator.for_spec(
+        denoiser, spec, None, source_encoder=text_encoder(text), num_classes=voices, generation=generation
+    )
+
+
+def text_encoder(text: PhonemeModality) -> BertConfig:
+    return BertConfig(
+        vocab_size=len(text.phonemes),
+        hidden_size=WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=4 * WIDTH,
+        max_position_embeddings=text.max_length,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=None,
+    )
+
+
+def small_vocoder() -> SpeechT5HifiGanConfig:
+    """A HiFi-GAN of a hundredth of the usual size."""
+    return SpeechT5HifiGanConfig(
+        model_in_dim=80,
+        sampling_rate=16000,
+        upsample_initial_channel=128,
+        upsample_rates=[8, 8, 4],
+        upsample_kernel_sizes=[16, 16, 8],
+        resblock_kernel_sizes=[3, 7],
+        resblock_dilation_sizes=[[1, 3], [1, 3]],
+        normalize_before=False,
+    )
+
+
+def small_codec() -> DacConfig:
+    """A codec of 50 frames a second in four codebooks."""
+    return DacConfig(
+        encoder_hidden_size=16,
+        downsampling_ratios=[4, 4, 4, 5],
+        decoder_hidden_size=256,
+        n_codebooks=4,
+        codebook_size=256,
+        codebook_dim=8,
+        sampling_rate=16000,
+    )
+
+
+REPRESENTATIONS = {"mel": mel, "griffin_lim": griffin_lim, "codes": codes}

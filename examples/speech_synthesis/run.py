@@ -1,0 +1,210 @@
+"""Trains a synthesiser from nothing that goes from text by way of log-mel spectrograms to speech, and measures it.
+
+python examples/speech_synthesis/run.py                                # about 18 minutes on 2 CPU cores
+python examples/speech_synthesis/run.py --representation codes         # another Y′, by one argument
+python examples/speech_synthesis/run.py --dataset FOLDER_OR_HUB_NAME --vocoder microsoft/speecht5_hifigan
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+import torch
+from evaluate import measure, plot_speech
+from models import REPRESENTATIONS
+from speech_data import RATE, VOICES, is_held_out, named_dataset, pronounceable, sentences, spoken
+from transformers import pipeline
+from transformers.utils import logging
+
+from regen_hf import (
+    AudioModality,
+    CombinedModality,
+    LabelModality,
+    PhonemeModality,
+    RegenerationProcessor,
+    StageArguments,
+    check_columns,
+    check_output_folder,
+    plot_losses,
+    readable_examples,
+    train_regenerator,
+    write_model_card,
+)
+
+STEPS = {  # of a whole run of less than twenty minutes on two cores
+    "mel": {"prior": 900, "decoder": 500},
+    "griffin_lim": {"prior": 900},
+    "codes": {"extractor": 500, "prior": 900},
+}
+SHARED = {"learning_rate": 3e-3, "optimizer": "muon", "beta2": 0.98, "warmup_steps": 80}
+RECIPES = {
+    "extractor": {"learning_rate": 1e-3, "beta2": 0.99, "warmup_steps": 50, "batch_size": 16},
+    "prior": {**SHARED, "batch_size": 32, "group_by_length": True},
+    "decoder": {"learning_rate": 2e-3, "beta2": 0.99, "warmup_steps": 50, "batch_size": 16},
+}
+RECOGNISER_SCALE = 0.3  # of the steps of the recogniser's own run
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--representation", choices=REPRESENTATIONS, default="mel", help="what Y′ is")
+    parser.add_argument("--pairs", type=int, default=6000, help="how many utterances to learn from")
+    parser.add_argument("--voices", type=int, default=4, choices=range(1, len(VOICES) + 1), help="of espeak-ng")
+    parser.add_argument("--heldout", type=int, default=200, help="how many held-out sentences to measure on")
+    parser.add_argument("--output", type=Path, default=Path("outputs/speech_synthesis"), help="folder of the results")
+    parser.add_argument("--dataset", help="a dataset of audio and text by Hub name or folder, instead of espeak-ng's")
+    parser.add_argument("--dataset-split", default="train", help="which split of that dataset")
+    parser.add_argument("--text-column", default="text", help="its column of texts")
+    parser.add_argument("--audio-column", default="audio", help="its column of audio")
+    parser.add_argument("--voice-column", help="its column of voices, where there are several")
+    parser.add_argument("--language", default="en-us", help="of the phonemes, as espeak-ng names it")
+    parser.add_argument("--vocoder", help="a pretrained vocoder by Hub name or folder, instead of a new one")
+    parser.add_argument("--codec", help="a pretrained codec by Hub name or folder, instead of a new one")
+    parser.add_argument("--recogniser", type=Path, help="folder of a recogniser, instead of a new one")
+    parser.add_argument("--on-bad-example", choices=("raise", "skip"), default="raise", help="what to do with one")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps of every stage")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on with the run that was interrupted")
+    parser.add_argument("--report-to", nargs="*", default=[], help="trackers, such as tensorboard or trackio")
+    return parser.parse_args(argv)
+
+
+def load_data(options: argparse.Namespace):
+    """Training and held-out rows: `text`, `voice`, `audio`, and `source`, which is the first two."""
+    if options.dataset:
+        data = named_dataset(options.dataset, options.dataset_split)
+        named = {options.text_column: "text", options.audio_column: "audio"}
+        named |= {options.voice_column: "voice"} if options.voice_column else {}
+        check_columns(data, list(named))
+        data = data.select_columns(list(named)).rename_columns({k: v for k, v in named.items() if k != v})
+        if not options.voice_column:
+            data = data.add_column("voice", ["the voice"] * len(data))
+        held = [i for i, text in enumerate(data["text"]) if is_held_out(text)][: options.heldout]
+        trained = [i for i, text in enumerate(data["text"]) if not is_held_out(text)][: options.pairs]
+        parts = data.select(trained), data.select(held)
+    else:
+        texts, voices = sentences(25_000), VOICES[: options.voices]
+        held = [text for text in texts if is_held_out(text)][: options.heldout]
+        trained = [text for text in texts if not is_held_out(text)][: options.pairs]
+        parts = (spoken(each, voices, Path("outputs/speech_data")) for each in (trained, held))
+
+    def joined(rows: dict) -> dict:
+        return {"source": [{"text": a, "voice": b} for a, b in zip(rows["text"], rows["voice"], strict=True)]}
+
+    audio, bad = AudioModality(RATE), options.on_bad_example
+    parts = [audio.prepare_column(part, "audio") for part in parts]
+    parts = [pronounceable(part, "text", options.language, bad) for part in parts]
+    parts = [readable_examples(part, {"audio": audio.as_target}, bad) for part in parts]
+    if not all(map(len, parts)):
+        raise ValueError(f"{len(parts[0])} utterances to learn from and {len(parts[1])} held-out ones are too few.")
+    return [part.map(joined, batched=True, desc="text and voice") for part in parts]
+
+
+def load_recogniser(options: argparse.Namespace):
+    """An independent listener, trained on true speech only, by the example of recognition."""
+    folder = options.recogniser
+    if folder is None:
+        folder = options.output / "recogniser"
+        script = Path(__file__).parents[1] / "speech_recognition" / "run.py"
+        asked = {"representation": "identity", "pairs": 4000, "unpaired": 0, "heldout": 50, "output": folder}
+        asked |= {"scale": RECOGNISER_SCALE * options.scale}
+        if options.dataset:
+            asked |= {"dataset": options.dataset, "dataset-split": options.dataset_split}
+            asked |= {"text-column": options.text_column, "audio-column": options.audio_column}
+        command = [sys.executable, script, *(f"--{name}={value}" for name, value in asked.items())]
+        _run([*command, f"--on-bad-example={options.on_bad_example}", *(["--resume"] if options.resume else [])])
+        folder = folder / "model"
+    return pipeline("regeneration", model=str(folder))
+
+
+def _run(command: list) -> None:
+    """Runs a command that saves what it has when it is interrupted, as this one is then, and gives it the time to."""
+    process = subprocess.Popen(command)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    if code:
+        raise ValueError(f"the recogniser could not be trained: {command[1]} ended with {code}.")
+
+
+def stage_arguments(options: argparse.Namespace) -> dict[str, StageArguments]:
+    """What each stage is trained with; four evaluations each."""
+    found = {}
+    for stage, steps in STEPS[options.representation].items():
+        if (stage == "decoder" and options.vocoder) or (stage == "extractor" and options.codec):
+            continue  # these have learned already
+        count = max(1, round(steps * options.scale))
+        recipe = {**RECIPES[stage], "warmup_steps": min(RECIPES[stage]["warmup_steps"], count // 10)}
+        shared = {"mixed_precision": "bf16", "seed": options.seed, "eval_every": -(-count // 4)}
+        found[stage] = StageArguments(max_steps=count, **recipe, **shared)
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = parse_arguments(argv)
+    started = time.perf_counter()
+    logging.disable_progress_bar()
+    check_output_folder(options.output)
+    trained, held = load_data(options)
+    text = PhonemeModality.from_texts([*trained["text"], *held["text"]], language=options.language)
+    voices = sorted({*trained["voice"], *held["voice"]})
+    source = CombinedModality(text=text, voice=LabelModality(voices))
+    processor = RegenerationProcessor(source, AudioModality(RATE))
+    torch.manual_seed(options.seed)
+    model = REPRESENTATIONS[options.representation](text, len(voices), options.vocoder, options.codec)
+    results = train_regenerator(
+        model,
+        processor,
+        trained,
+        options.output,
+        source_column="source",
+        target_column="audio",
+        samples=held["source"][:4],
+        resume=options.resume,
+        report_to=options.report_to,
+        **stage_arguments(options),
+    )
+    plot_losses(results, options.output / "curves.png")
+    recogniser = load_recogniser(options)
+    evaluated = time.perf_counter()
+    pipe = pipeline("regeneration", model=str(options.output / "model"))
+    metrics, made = measure(pipe, held, recogniser)
+    processor.target.save_samples(made[:16], held["text"][:16], options.output / "samples.wav")
+    plot_speech(pipe, held, made, options.output / "samples.png")
+    metrics |= {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
+    metrics |= {f"parameters_{result.name}": result.parameters for result in results}
+    metrics["seconds_evaluation"] = round(time.perf_counter() - evaluated, 1)
+    metrics["seconds_total"] = round(time.perf_counter() - started, 1)
+    metrics["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    metrics["cpu_cores"] = os.cpu_count()
+    (options.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_model_card(
+        options.output / "model",
+        json.loads((options.output / "training_summary.json").read_text(encoding="utf-8")),
+        metrics,
+        title=f"Text to speech by way of {options.representation}",
+        description=f"Trained from nothing on {len(trained):,} utterances of "
+        f"{options.dataset or 'espeak-ng'} in {len(voices)} voices. One sentence in ten was held out.",
+        example=held["source"][0],
+        pipeline_tag="text-to-speech",
+    )
+    print(json.dumps(metrics, indent=2))
+    print(f"look at {options.output / 'samples.png'} and listen to {options.output / 'samples.wav'}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt as interrupt:
+        sys.exit(f"\n{str(interrupt) or 'stopped before anything was trained'}")
+    except (ValueError, OSError, TypeError, ImportError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,375 @@
+"""Y′ learned from Y alone: codes or latents of text, fewer than its tokens."""
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.configuration_utils import SubConfigSpec
+from transformers.models.auto.configuration_auto import AutoConfig
+
+from ..contracts import ExtractorConfig, PreTrainedExtractor, check_settings
+from ..outputs import LossOutput, Representation, RepresentationSpec
+from ..pretrained import hosted, refuse_reference
+
+IGNORED = -100
+
+
+class TextAutoencoderExtractorConfig(ExtractorConfig):
+    """
+    Args:
+        encoder_config, decoder_config: the transformers encoders that read the text and write it again; both see all
+            positions at once, as BERT, RoBERTa and ModernBERT do.
+        vocabulary_size: how many different tokens there are.
+        stride: how many tokens become one code or latent.
+        levels: how many values each channel of a code may have; there are as many codes as their product. `None` for
+            latents.
+        latent_channels: the size of a latent, where there are no `levels`.
+        drop: the share of tokens that training hides from the encoder, so that codes say what the text is about and
+            not each token by itself.
+        length: every text is filled up to this many tokens by ends, so that Y′ is of one size; `None` where Y′ is as
+            long as its text.
+    """
+
+    model_type = "regen_text_autoencoder"
+    sub_configs_defaults = {
+        "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True),
+        "decoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True),
+    }
+
+    encoder_config: dict | PreTrainedConfig | None = None
+    decoder_config: dict | PreTrainedConfig | None = None
+    vocabulary_size: int = 30522
+    stride: int = 4
+    levels: list[int] | tuple[int, ...] | None = (8, 5, 5, 5)
+    latent_channels: int = 16
+    drop: float = 0.1
+    length: int | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        for name in ("vocabulary_size", "stride", "length"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        if self.levels is not None and (not self.levels or min(self.levels) < 2):
+            raise ValueError(f"`levels` must be None or numbers of at least 2, got {self.levels!r}.")
+        if self.latent_channels < 2:  # one number, brought to mean 0, is 0
+            raise ValueError(f"`latent_channels` must be at least 2, got {self.latent_channels}.")
+        if not 0 <= self.drop < 1:
+            raise ValueError(f"`drop` must be from 0 to less than 1, got {self.drop}.")
+
+    @property
+    def target_spec(self) -> RepresentationSpec:
+        return RepresentationSpec((self.length,), self.vocabulary_size)
+
+    @property
+    def representation_spec(self) -> RepresentationSpec:
+        groups = self.length and -(-self.length // self.stride)
+        if self.levels is None:
+            return RepresentationSpec((self.latent_channels, groups))
+        return RepresentationSpec((groups,), math.prod(self.levels))
+
+    @property
+    def can_decode(self) -> bool:
+        return True
+
+
+class TextAutoencoderExtractor(PreTrainedExtractor):
+    """Codes or latents of text, each of `stride` tokens that are read, and written again, in view of the whole text.
+
+    Codes are those of finite scalar quantisation (Mentzer et al., 2024, arXiv:2309.15505): each channel is bounded by a
+    tanh and rounded to one of its levels, past which training lets the gradient through; the levels lie alike on both
+    sides of 0, also where their number is even. Latents are brought to mean 0 and variance 1 by a layer norm without
+    weights, so that no divergence need keep them small.
+
+    A text of any length becomes `ceil(length / stride)` codes; an end symbol in the last group says where it ends.
+
+    Example:
+        >>> from transformers import BertConfig
+        >>> tiny = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        >>> extractor = TextAutoencoderExtractor.from_components(tiny, vocabulary_size=20).eval()
+        >>> codes = extractor.encode(torch.tensor([[3, 5, 8, 13, 19]]))
+        >>> codes.values.shape, extractor.config.representation_spec.num_codes
+        (torch.Size([1, 2]), 1000)
+        >>> extractor.decode(codes).values.shape
+        torch.Size([1, 8])
+    """
+
+    config_class = TextAutoencoderExtractorConfig
+    config: TextAutoencoderExtractorConfig
+    supports_gradient_checkpointing = True
+
+    def __init__(
+        self,
+        config: TextAutoencoderExtractorConfig,
+        encoder: PreTrainedModel | None = None,
+        decoder: PreTrainedModel | None = None,
+    ):
+        super().__init__(config)
+        self.encoder = encoder or AutoModel.from_config(config.encoder_config)
+        self.decoder = decoder or AutoModel.from_config(config.decoder_config)
+        channels = config.latent_channels if config.levels is None else len(config.levels)
+        # the two beyond the vocabulary are the end and what stands for a hidden token
+        self._hidden = config.vocabulary_size + 1
+        self.embedding = nn.Embedding(config.vocabulary_size + 2, _width(self.encoder))
+        self.bottleneck = nn.Linear(config.stride * self.encoder.config.hidden_size, channels)
+        self.spread = nn.Linear(channels, config.stride * _width(self.decoder))
+        self.head = nn.Linear(self.decoder.config.hidden_size, config.vocabulary_size + 1)
+        self.post_init()
+        if config.length is not None:
+            self._check_room(-(-config.length // config.stride))
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self.bottleneck:  # so that new codes differ, however small the encoder
+            init.normal_(module.weight, std=module.in_features**-0.5)
+
+    @classmethod
+    def from_components(
+        cls,
+        encoder: str | PreTrainedModel | PreTrainedConfig,
+        vocabulary_size: int,
+        decoder: str | PreTrainedModel | PreTrainedConfig | None = None,
+        **settings,
+    ) -> "TextAutoencoderExtractor":
+        """
+        Args:
+            encoder: a transformers encoder of text by name, live, or new from a config. Where its vocabulary is of
+                `vocabulary_size`, its embeddings of tokens are kept.
+            vocabulary_size: how many different tokens there are.
+            decoder: likewise; a new one of the encoder's config if `None`.
+            settings: the other fields of [`TextAutoencoderExtractorConfig`].
+
+        Raises:
+            ValueError: if one of them does not see all of a text at once, or has too few positions for `length`.
+        """
+        check_settings(TextAutoencoderExtractorConfig, settings)
+        encoder = _load(encoder, "encoder")
+        if decoder is None:
+            decoder = copy.deepcopy(encoder.config)
+            decoder.frozen = False
+        decoder = _load(decoder, "decoder")
+        tokens = encoder.get_input_embeddings().weight.detach().clone()
+        for part in (encoder, decoder):  # which are given embeddings, and need no words
+            padding = getattr(part.get_input_embeddings(), "padding_idx", None) or 0
+            part.resize_token_embeddings(padding + 1, mean_resizing=False)
+        config = TextAutoencoderExtractorConfig(
+            encoder_config=encoder.config.to_dict(),
+            decoder_config=decoder.config.to_dict(),
+            vocabulary_size=vocabulary_size,
+            **settings,
+        )
+        extractor = cls(config, encoder=encoder, decoder=decoder)
+        if len(tokens) == vocabulary_size:
+            extractor.embedding.weight.data[:vocabulary_size] = tokens
+        return extractor
+
+    def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
+        """Token ids `(batch, length)`, `torch.long`, to codes `(batch, ceil(length / stride))`, `torch.long`, or to
+        latents `(batch, latent_channels, ceil(length / stride))`.
+
+        With `target_mask` `(batch, length)`, bool, Y′ has a mask `(batch, ceil(length / stride))`, unless
+        `config.length` makes all of one size.
+
+        Raises:
+            ValueError: for what is no token, a mask with gaps, an empty text, or one longer than `config.length`.
+        """
+        tokens, real = self._grouped(target, self._lengths(target, target_mask))
+        with _at_rest(self):
+            values = self._squeeze(tokens, real)
+        values = values.transpose(1, 2) if self.config.levels is None else self._codes(values)
+        if target_mask is None or self.config.length is not None:
+            return Representation(values)
+        return Representation(values.masked_fill(~(real if values.dim() == 2 else real[:, None]), 0), real)
+
+    def decode(self, representation: Representation) -> Representation:
+        """Codes or latents back to token ids `(batch, groups × stride)`, of which `config.length` are kept, and a mask.
+
+        The first end that there is ends a row. Where Y′ is as long as its text, that is in the last group, after its
+        first token.
+        """
+        values, real = self._ungrouped(representation)
+        logits, stride = self._logits(values, real).float(), self.config.stride
+        places = torch.arange(logits.shape[1], device=real.device)
+        first_end = 1 if self.config.length is not None else (real.sum(-1, keepdim=True) - 1) * stride + 1
+        logits[..., -1].masked_fill_(places < first_end, -torch.inf)
+        ids = logits.argmax(-1)
+        ended = (ids == self.config.vocabulary_size) | ~real.repeat_interleave(stride, dim=1)
+        mask = (ended.cumsum(-1) == 0)[:, : self.config.length]
+        return Representation(ids[:, : self.config.length].masked_fill(~mask, 0), mask)
+
+    def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
+        """The mean cross-entropy of the tokens `(batch, length)` of texts, and of the end of each where Y′ leaves room.
+
+        In training, a share `config.drop` of the tokens is hidden from the encoder.
+        """
+        lengths = self._lengths(target, target_mask)
+        tokens, real = self._grouped(target, lengths)
+        written = torch.arange(tokens.shape[1], device=target.device) <= lengths[:, None]
+        labels = tokens.masked_fill(~(written & real.repeat_interleave(self.config.stride, dim=1)), IGNORED)
+        if self.training:
+            chosen = torch.rand(tokens.shape, device=tokens.device) < self.config.drop
+            tokens = tokens.masked_fill(chosen & (tokens != self.config.vocabulary_size), self._hidden)
+        logits = self._logits(self._squeeze(tokens, real), real)
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+        return LossOutput(loss=loss, terms={"reconstruction": loss.detach()})
+
+    def _lengths(self, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """How many tokens each row has, `(batch,)`, of a batch that can be read."""
+        size, vocabulary, limit = tuple(target.shape), self.config.vocabulary_size, self.config.length
+        if target.dim() != 2 or target.dtype != torch.long:
+            raise ValueError(f"`target` must be token ids (batch, length), torch.long, got {size}, {target.dtype}.")
+        if limit is not None and size[1] > limit:
+            raise ValueError(f"`target` has {size[1]} tokens, but `length` is {limit}.")
+        mask = torch.ones_like(target, dtype=torch.bool) if mask is None else mask
+        lengths = _filled(mask, size, "target_mask")
+        if (lengths == 0).any():
+            raise ValueError("`target` has a row of 0 tokens, but takes at least one.")
+        if ((wrong := (target < 0) | (target >= vocabulary)) & mask).any():
+            found = int(target[wrong & mask][0])
+            raise ValueError(f"`target` must be token ids from 0 to {vocabulary - 1}, got {found}.")
+        return lengths
+
+    def _grouped(self, target: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens `(batch, groups × stride)` with ends where there is padding, and which groups are real."""
+        end, stride = self.config.vocabulary_size, self.config.stride
+        groups = -(-(self.config.length or target.shape[1]) // stride)
+        tokens = F.pad(target, (0, groups * stride - target.shape[1]))
+        tokens = tokens.masked_fill(torch.arange(groups * stride, device=target.device) >= lengths[:, None], end)
+        begins = torch.arange(0, groups * stride, stride, device=target.device)
+        real = begins < lengths[:, None] if self.config.length is None else tokens.new_ones(len(tokens), groups).bool()
+        return tokens, real
+
+    def _ungrouped(self, representation: Representation) -> tuple[torch.Tensor, torch.Tensor]:
+        """What stands for each group, `(batch, groups, channels)`, and which groups are real."""
+        values, mask, spec = representation.values, representation.mask, self.config.representation_spec
+        found = RepresentationSpec(tuple(values.shape[1:]), spec.num_codes)
+        if not spec.fits(found) or values.is_floating_point() != (spec.num_codes is None):
+            raise ValueError(f"`representation` must be {spec}, got {values.dtype} of shape {tuple(values.shape[1:])}.")
+        size = (len(values), values.shape[-1])
+        real = torch.ones(size, dtype=torch.bool, device=values.device) if mask is None else mask
+        _filled(real, size, "representation.mask")
+        if spec.num_codes is None:
+            return values.transpose(1, 2), real
+        if ((wrong := (values < 0) | (values >= spec.num_codes)) & real).any():
+            raise ValueError(f"`representation` must be {spec}, got the code {int(values[wrong & real][0])}.")
+        bases, levels = self._bases(values.device)
+        return values[..., None] // bases % levels * 2 / (levels - 1) - 1, real
+
+    def _bases(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a step of each channel counts for in a code, and how many there are."""
+        levels = torch.tensor(self.config.levels, device=device)
+        return levels.cumprod(0) // levels, levels
+
+    def _codes(self, values: torch.Tensor) -> torch.Tensor:
+        """Codes `(batch, groups)` of what `_squeeze` gives."""
+        bases, levels = self._bases(values.device)
+        return (((values + 1) / 2 * (levels - 1)).round().long() * bases).sum(-1)
+
+    def _squeeze(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Latents, or the levels of codes from -1 to 1 with the gradient as if they were not rounded, `(batch, groups,
+        channels)`."""
+        hidden = self._read(self.encoder, self.embedding(tokens), real)
+        values = self.bottleneck(hidden.unflatten(1, (-1, self.config.stride)).flatten(2))
+        if self.config.levels is None:
+            return F.layer_norm(values, values.shape[-1:])
+        steps = self._bases(values.device)[1] - 1
+        bounded = values.float().tanh()
+        rounded = ((bounded + 1) / 2 * steps).round() * 2 / steps - 1
+        return bounded + (rounded - bounded).detach()
+
+    def _logits(self, values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Of each token and of the end, `(batch, groups × stride, vocabulary_size + 1)`."""
+        embeds = self.spread(values.to(self.dtype)).unflatten(-1, (self.config.stride, -1)).flatten(1, 2)
+        return self.head(self._read(self.decoder, embeds, real))
+
+    def _read(self, model: PreTrainedModel, embeds: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        self._check_room(real.shape[1])
+        mask = real.repeat_interleave(self.config.stride, dim=1).long()
+        return model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
+
+    def _check_room(self, groups: int) -> None:
+        """Raises `ValueError` if there are fewer positions than tokens."""
+        tokens = groups * self.config.stride
+        for part in (self.encoder, self.decoder):
+            if (room := _room(part)) is not None and tokens > room:
+                raise ValueError(
+                    f"{type(part).__name__} has {room} positions, but {groups} groups of {self.config.stride} tokens "
+                    f"need {tokens}."
+                )
+
+
+@contextlib.contextmanager
+def _at_rest(model: nn.Module) -> Iterator[None]:
+    """Without dropout, by which Y′ would be another each time while a prior learns it."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _filled(mask: torch.Tensor, size: tuple[int, ...], name: str) -> torch.Tensor:
+    """The true length of each row, `(batch,)`."""
+    lengths, places = mask.sum(-1), torch.arange(size[1], device=mask.device)
+    if (tuple(mask.shape), mask.dtype) != (size, torch.bool) or not torch.equal(mask, places < lengths[:, None]):
+        raise ValueError(
+            f"`{name}` must be {size}, bool, and each row true first and then false; got {tuple(mask.shape)}, "
+            f"{mask.dtype}."
+        )
+    return lengths
+
+
+def _load(part: Any, name: str) -> PreTrainedModel:
+    """A transformers encoder of text by name, live, or new from a config."""
+    refuse_reference(part, name)
+    try:
+        model = hosted(part, AutoModel.from_pretrained, AutoModel.from_config)
+    except TypeError as error:
+        raise TypeError(f"`{name}`: {error}") from error
+    if type(model) is not MODEL_MAPPING.get(type(model.config), None):
+        raise ValueError(f"`{name}` must be what AutoModel gives, {type(model).__name__} is not.")
+    _probe(model, name)
+    return model
+
+
+@torch.no_grad()
+def _probe(model: PreTrainedModel, name: str) -> None:
+    """Raises `ValueError` where the first position does not see the last, or sees it though it is padding."""
+    training, masks = model.training, torch.tensor([[1, 1], [1, 0]], device=model.device)
+    model.eval()
+    try:
+        embeds = torch.zeros(2, 2, _width(model), dtype=model.dtype, device=model.device)
+        embeds[1, 1] = torch.linspace(-1, 1, embeds.shape[2])
+        states = [model(inputs_embeds=embeds, attention_mask=mask.expand(2, -1)).last_hidden_state for mask in masks]
+    except Exception as error:
+        raise ValueError(f"`{name}` {type(model).__name__} does not read `inputs_embeds`: {error}") from error
+    finally:
+        model.train(training)
+    whole, padded = (each[:, 0] for each in states)
+    if torch.equal(*whole) or not torch.allclose(*padded, atol=1e-3):
+        raise ValueError(
+            f"`{name}` must see all of a text and none of its padding, as BERT does; {type(model).__name__} does not."
+        )
+
+
+def _width(model: PreTrainedModel) -> int:
+    """The size of the embeddings that it reads; those that it gives may be of another."""
+    return model.get_input_embeddings().embedding_dim
+
+
+def _room(model: PreTrainedModel) -> int | None:
+    """How many positions there is a learned embedding for, or `None` where positions are not learned."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None

@@ -1,0 +1,255 @@
+"""The two examples of speech: end to end in a few steps, with parts by name, and what they say of bad input."""
+
+import importlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import Dataset, Features, Value
+from named_extractors import EXTRACTORS
+from transformers import (
+    AutoConfig,
+    ParakeetFeatureExtractor,
+    SpeechT5HifiGan,
+    SpeechT5HifiGanConfig,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+    pipeline,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MODULES = ("run", "models", "evaluate", "pairs")
+SENTENCES = [
+    "open the file and read it", "return the name of the folder", "close the window at once", "a list of all words",
+    "the number of rows is wrong", "write the text to a file", "this is the last line", "read one word after the other",
+    "give the size of the list", "find the first empty row", "sort all rows by name", "the end of the text",
+]  # fmt: skip
+RATE = 16000
+
+
+def load(task: str):
+    """`run.py` of an example, whose folder holds modules with the same names as another's."""
+    kept = {name: sys.modules.pop(name, None) for name in MODULES}
+    sys.path.insert(0, str(EXAMPLES / task))
+    try:
+        return importlib.import_module("run")
+    finally:
+        sys.path.remove(str(EXAMPLES / task))
+        for name, module in kept.items():
+            sys.modules.pop(name, None)
+            if module is not None:
+                sys.modules[name] = module
+
+
+@pytest.fixture(scope="module")
+def recognition():
+    return load("speech_recognition")
+
+
+@pytest.fixture(scope="module")
+def synthesis():
+    return load("speech_synthesis")
+
+
+@pytest.fixture(scope="module")
+def data():
+    sys.path.append(str(EXAMPLES))
+    try:
+        return importlib.import_module("speech_data")
+    finally:
+        sys.path.remove(str(EXAMPLES))
+
+
+@pytest.fixture(scope="module")
+def spoken(data, tmp_path_factory):
+    """Sentences, each said in one of three voices."""
+    return data.spoken(SENTENCES, data.VOICES[:3], tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def few(monkeypatch, recognition, synthesis, spoken):
+    """The examples with a dozen sentences, two of them held out, and two steps a stage."""
+    held = SENTENCES[:2]
+    for run in (recognition, synthesis):
+        monkeypatch.setattr(run, "named_dataset", lambda name, split: spoken)
+        monkeypatch.setattr(run, "is_held_out", lambda text: text in held)
+        steps = {name: dict.fromkeys(stages, 2) for name, stages in run.STEPS.items()}
+        monkeypatch.setattr(run, "STEPS", steps)
+        monkeypatch.setattr(run, "RECIPES", {k: {**v, "batch_size": 4} for k, v in run.RECIPES.items()})
+    monkeypatch.setattr(recognition, "PIECES", 60)
+
+
+def asked(tmp_path, **options) -> list[str]:
+    given = {"dataset": "spoken", "output": tmp_path / "out", "pairs": 8, "heldout": 2, **options}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+
+
+def metrics(tmp_path) -> dict:
+    return json.loads((tmp_path / "out" / "metrics.json").read_text())
+
+
+def test_sentences_are_those_of_docstrings(data, tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_text('"""Read the file. See `open`.\n\nReturns the size of it: 3.\n"""\nx = 1\n')
+    (tmp_path / "b.py").write_text("'''Read the file.'''\n'''too short'''\n'''it has 3 digits in it'''\n")
+    monkeypatch.setattr(data.site, "getsitepackages", lambda: [])
+    monkeypatch.setattr(data.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    assert sorted(data.sentences(9)) == ["read the file", "returns the size of it"]
+    assert len(data.sentences(1)) == 1
+
+
+def test_the_held_out_rule_is_that_of_the_other_examples(data):
+    from data import is_held_out
+
+    texts = [f"sentence {i}" for i in range(300)]
+    assert [data.is_held_out(text) for text in texts] == [is_held_out(text) for text in texts]
+
+
+def test_speech_is_made_once_in_several_voices(spoken, data, tmp_path):
+    assert len(set(spoken["voice"])) == 3
+    wave, rate = soundfile.read(io.BytesIO(spoken[0]["audio"]["bytes"]))
+    assert rate == RATE and 0.8 < len(wave) / rate < 4 and 0.1 < np.abs(wave).max() <= 1
+    again = data.spoken(SENTENCES[:2], data.VOICES[:3], tmp_path)
+    assert again[0]["audio"]["bytes"] == spoken[0]["audio"]["bytes"]
+    files = sorted(tmp_path.rglob("*.arrow"))
+    assert data.spoken(SENTENCES[:2], data.VOICES[:3], tmp_path).cache_files[0]["filename"] == str(files[0])
+
+
+@pytest.mark.parametrize("representation", ["phonemes", "sequence", "text_codes"])
+def test_recognition_by_every_way(few, recognition, tmp_path, representation):
+    recognition.main(asked(tmp_path, representation=representation, unpaired=2))
+    found = metrics(tmp_path)
+    assert {"wer", "cer", "pairs"} <= found.keys() and found["pairs"] == 8
+    for name in ("samples.tsv", "heldout.wav", "curves.png", "model/README.md"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    assert (tmp_path / "out" / "alignment.png").exists() == (representation == "phonemes")
+    if representation == "phonemes":
+        pipe = pipeline("regeneration", model=str(tmp_path / "out" / "model"))
+        assert set(pipe(np.zeros(RATE, np.float32))) == {"text"}
+
+
+def test_recognition_is_compared_with_the_direct_map(few, recognition, tmp_path, monkeypatch):
+    monkeypatch.setitem(recognition.STEPS, "phonemes", {"prior": 1})
+    recognition.main([*asked(tmp_path, unpaired=0), "--compare"])
+    found = metrics(tmp_path)
+    assert {"direct_wer", "direct_cer"} <= found.keys()
+    assert found["direct_parameters"] == pytest.approx(found["parameters"], rel=0.05)
+
+
+@pytest.fixture
+def wav2vec2(tmp_path):
+    """A folder as that of facebook/wav2vec2-base, tiny."""
+    config = Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(8, 8),
+        conv_stride=(20, 16), conv_kernel=(20, 16), num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+        mask_time_prob=0.0, feat_extract_norm="group",
+    )  # fmt: skip
+    Wav2Vec2Model(config).save_pretrained(tmp_path / "wav2vec2")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "wav2vec2")
+    return tmp_path / "wav2vec2"
+
+
+def test_recognition_with_an_encoder_by_name(few, recognition, tmp_path, wav2vec2):
+    recognition.main(asked(tmp_path, audio_encoder=wav2vec2, unpaired=0, scale=0.5))
+    saved = AutoConfig.from_pretrained(tmp_path / "out" / "model").prior_config
+    assert saved.source_audio_encoder_config.conv_stride == [20, 16]
+    assert metrics(tmp_path)["wer"] > 0
+
+
+@pytest.fixture(scope="module")
+def listener(recognition, spoken, tmp_path_factory):
+    """A recogniser that has learned nothing."""
+    from regen_hf import AudioModality, RegenerationProcessor, TextModality
+
+    folder, text = tmp_path_factory.mktemp("listener"), TextModality.from_pieces(SENTENCES)
+    hear = AudioModality(RATE, feature_extractor=ParakeetFeatureExtractor(feature_size=80))
+    recognition.REPRESENTATIONS["identity"](text, [], width=16, layers=1).save_pretrained(folder)
+    RegenerationProcessor(hear, text).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("representation", ["mel", "griffin_lim", "codes"])
+def test_synthesis_by_every_way(few, synthesis, tmp_path, listener, representation):
+    synthesis.main(asked(tmp_path, representation=representation, recogniser=listener, voice_column="voice"))
+    found = metrics(tmp_path)
+    assert {"cer_true_audio", "cer_generated", "cer_reconstructed", "cer_disturbed", "mel_distance"} <= found.keys()
+    for name in ("samples.wav", "samples.png", "curves.png", "model/README.md"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
+    if representation == "griffin_lim":
+        pipe = pipeline("regeneration", model=str(tmp_path / "out" / "model"))
+        made = pipe({"text": "read the file", "voice": "en-us"})
+        assert made["sampling_rate"] == RATE and made["audio"].ndim == 1
+        with pytest.raises(ValueError, match="source 0 must be text that can be pronounced"):
+            pipe({"text": "???", "voice": "en-us"})
+
+
+def vocoder(folder: Path) -> Path:
+    config = SpeechT5HifiGanConfig(
+        upsample_initial_channel=16, upsample_rates=[16, 16], upsample_kernel_sizes=[32, 32],
+        resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1]],
+    )  # fmt: skip
+    SpeechT5HifiGan(config).save_pretrained(folder)
+    return folder
+
+
+def codec(name: str):
+    def saved(folder: Path) -> Path:
+        EXTRACTORS[name].build().save_pretrained(folder)
+        return folder
+
+    return saved
+
+
+@pytest.mark.parametrize(("option", "make", "representation"), [
+    ("vocoder", vocoder, "mel"),
+    ("codec", codec("EncodecModel"), "codes"),
+    ("codec", codec("MimiModel"), "codes"),
+])  # fmt: skip
+def test_parts_by_name_are_taken_as_they_are(synthesis, tmp_path, option, make, representation):
+    from regen_hf import PhonemeModality
+
+    folder = make(tmp_path / "part")
+    text = PhonemeModality.from_texts(SENTENCES[:2])
+    model = synthesis.REPRESENTATIONS[representation](text, 2, **{option: str(folder)})
+    part = model.decoder_model.vocoder if option == "vocoder" else model.extractor.codec
+    given = type(part).from_pretrained(folder).state_dict()
+    assert given and all(torch.equal(value, given[name]) for name, value in part.state_dict().items() if name in given)
+    options = synthesis.parse_arguments([f"--{option}={folder}", f"--representation={representation}"])
+    assert set(synthesis.stage_arguments(options)) == {"prior"}
+
+
+def wave(samples, rate: int = RATE) -> dict:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+    return {"bytes": file.getvalue(), "path": None}
+
+
+SECOND = np.zeros(RATE, np.float32)
+
+
+@pytest.mark.parametrize(("audio", "text", "message"), [
+    ({"bytes": b"no audio", "path": None}, "fine", "source 0 is no readable audio|target 0 is no readable audio"),
+    (wave(SECOND[:0]), "fine", "has no samples"),
+    (wave(np.full(RATE, np.nan, np.float32)), "fine", "NaN"),
+    (wave(SECOND), "???", "pronounce"),
+    (wave(np.zeros(21 * RATE, np.float32)), "fine", "21"),
+])  # fmt: skip
+def test_bad_input_is_named_before_anything_is_trained(few, recognition, monkeypatch, tmp_path, audio, text, message):
+    features = Features({"text": Value("string"), "audio": {"bytes": Value("binary"), "path": Value("string")}})
+    rows = {"text": [text, *SENTENCES[:3]], "audio": [audio, *[wave(SECOND)] * 3]}
+    monkeypatch.setattr(recognition, "named_dataset", lambda *_: Dataset.from_dict(rows, features=features))
+    with pytest.raises(ValueError, match=message):
+        recognition.main(asked(tmp_path, unpaired=0))
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_a_language_that_espeak_does_not_know(few, recognition, tmp_path):
+    with pytest.raises(ValueError, match="xx-klingon"):
+        recognition.main(asked(tmp_path, unpaired=0, language="xx-klingon"))

@@ -1,0 +1,42 @@
+import pytest
+
+from regen_hf import AudioModality, CombinedModality, LabelModality, RegenerationProcessor, TextModality
+
+
+def combined() -> CombinedModality:
+    text = TextModality.from_words(["red cat", "blue dog"])
+    return CombinedModality(text=text, voice=LabelModality(["low", "high"]))
+
+
+def test_gives_what_its_parts_give():
+    batch = combined().as_source([{"text": "red dog", "voice": "high"}, {"text": "cat", "voice": 0, "more": 1}])
+    assert {name: value.tolist() for name, value in batch.items()} == {
+        "input_ids": [[5, 4], [3, 0]], "attention_mask": [[1, 1], [1, 0]], "class_labels": [[1], [0]],
+    }  # fmt: skip
+
+
+def test_names_what_is_wrong():
+    with pytest.raises(TypeError, match="source 1 must be a dictionary with 'text' and 'voice', got str"):
+        combined().as_source([{"text": "cat", "voice": "low"}, "cat"])
+    with pytest.raises(ValueError, match="source 0 has no 'voice'"):
+        combined().as_source([{"text": "cat"}])
+    with pytest.raises(ValueError, match="must be a class name"):
+        combined().as_source([{"text": "cat", "voice": "middle"}])
+
+
+def test_refuses_parts_that_cannot_be_told_apart():
+    with pytest.raises(ValueError, match="`parts` must have at least one"):
+        CombinedModality()
+    with pytest.raises(TypeError, match="`text` must be a Modality"):
+        CombinedModality(text="text")
+    labels = LabelModality(["a"])
+    with pytest.raises(ValueError, match="`other` gives 'class_labels', and so does another of 'one' and 'other'"):
+        CombinedModality(one=labels, other=labels).as_source([{"one": 0, "other": 0}])
+
+
+def test_is_saved_with_what_its_parts_hold(tmp_path):
+    RegenerationProcessor(combined(), AudioModality(8000)).save_pretrained(tmp_path)
+    example = [{"text": "blue cat", "voice": "high"}]
+    reloaded = RegenerationProcessor.from_pretrained(tmp_path)
+    found, wanted = reloaded(source=example), combined().as_source(example)
+    assert {name: value.tolist() for name, value in found.items()} == {k: v.tolist() for k, v in wanted.items()}
