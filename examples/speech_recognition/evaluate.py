@@ -86,12 +86,12 @@ def plot_alignment(pipe: RegenerationPipeline, held, audio_column: str, text_col
         batch = pipe.processor(source=[piece]).to(pipe.model.device)
         features = batch.get("input_features", batch.get("input_values"))[0].float().cpu()
         if features.ndim > 1:
-            axes[0].imshow(features.T, origin="lower", aspect="auto")
+            axes[0].imshow(features.T.numpy(), origin="lower", aspect="auto")
         else:
             axes[0].plot(features, linewidth=0.5)
         with torch.no_grad():
             log_probs, mask = pipe.model.prior.log_probs(**batch)
-        axes[1].imshow(log_probs[0, mask[0]].T.exp().float().cpu(), aspect="auto", interpolation="nearest")
+        axes[1].imshow(log_probs[0, mask[0]].T.exp().cpu().numpy(), aspect="auto", interpolation="nearest")
         axes[0].set(title=row[text_column], xlabel="frame", ylabel="mel bin")
         axes[1].set(title="what the prior hears", xlabel="place", ylabel="code; the blank is last")
     figure.savefig(path, dpi=80)

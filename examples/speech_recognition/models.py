@@ -50,7 +50,7 @@ def reader(width: int = 192, layers: int = 3) -> Wav2Vec2BertConfig:
 def writer(width: int = 192, layers: int = 3, positions: int = 128) -> BartConfig:
     """What writes text, piece by piece: a decoder of this form."""
     return BartConfig(
-        vocab_size=1,
+        vocab_size=4,  # its own, which the codes replace
         d_model=width,
         encoder_layers=1,
         encoder_attention_heads=4,

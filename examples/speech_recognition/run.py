@@ -36,19 +36,20 @@ from regen_hf import (
 )
 
 STEPS = {  # of a whole run of about a quarter of an hour on two cores
-    "phonemes": {"prior": 900, "decoder": 750},
-    "sequence": {"prior": 600, "decoder": 750},
+    "phonemes": {"prior": 700, "decoder": 700},
+    "sequence": {"prior": 600, "decoder": 700},
     "text_codes": {"extractor": 900, "prior": 900},
     "identity": {"prior": 1800},
 }
 SHARED = {"learning_rate": 4e-3, "optimizer": "muon", "beta2": 0.98, "warmup_steps": 80, "group_by_length": True}
 RECIPES = {
-    "extractor": {**SHARED, "batch_size": 64},
+    "extractor": {**SHARED, "batch_size": 64, "group_by_length": False},
     "prior": {**SHARED, "batch_size": 16},
     "decoder": {**SHARED, "batch_size": 64, "predicted": 0.5},
 }
 PIECES = 1000
 LONGEST = 20.0  # seconds
+TRIAL = 60  # steps of the direct map that tell how many fit into its time
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -137,7 +138,7 @@ def train_and_measure(
         folder,
         source_column=options.audio_column,
         target_column=options.text_column,
-        unpaired=further if set(steps) & {"extractor", "decoder"} else None,
+        unpaired=further if len(further) and set(steps) & {"extractor", "decoder"} else None,
         samples=[each for each in held[options.audio_column][:8] if len(processor.source.pieces(each)) == 1],
         on_bad_example=options.on_bad_example,
         resume=options.resume,
@@ -185,9 +186,9 @@ def compare(options: argparse.Namespace, data, metrics: dict) -> dict:
     widths = {w: REPRESENTATIONS["identity"](text, [], width=w, layers=5).num_parameters() for w in range(128, 321, 8)}
     width = min(widths, key=lambda w: abs(widths[w] - metrics["parameters"]))
     budget = sum(metrics.get(f"seconds_{stage}", 0) for stage in RECIPES)
-    folder, trial, size = options.output / "direct", 60, {"width": width, "layers": 5}
-    timed = train_and_measure(options, folder / "trial", data, "identity", {"prior": trial}, **size)
-    steps = {"prior": max(1, round(trial * budget / timed["seconds_prior"]))}
+    folder, size = options.output / "direct", {"width": width, "layers": 5}
+    timed = train_and_measure(options, folder / "trial", data, "identity", {"prior": TRIAL}, **size)
+    steps = {"prior": max(1, round(TRIAL * budget / timed["seconds_prior"]))}
     direct = train_and_measure(options, folder, data, "identity", steps, **size)
     return {f"direct_{name}": value for name, value in direct.items()}
 

@@ -91,7 +91,7 @@ def plot_speech(pipe: RegenerationPipeline, held, made: list[dict], path: Path) 
     for row, spoken, axes in zip(rows, made, figure.subplots(len(rows), 2, squeeze=False), strict=False):
         true = audio.from_target(audio.as_target([row["audio"]])["target"])[0]
         for axis, wave, title in zip(axes, (true, spoken), ("true", "generated"), strict=True):
-            axis.imshow(spectrogram(wave["audio"]), origin="lower", aspect="auto")
+            axis.imshow(spectrogram(wave["audio"]).numpy(), origin="lower", aspect="auto")
             axis.set(title=f"{title}: {row['text']} ({row['voice']})", xlabel="frame", ylabel="mel bin")
         if hasattr(pipe.model.prior, "durations"):
             source = pipe.processor(source=[row["source"]]).to(pipe.model.device)

@@ -136,7 +136,7 @@ def test_recognition_by_every_way(few, recognition, tmp_path, representation):
 
 
 def test_recognition_is_compared_with_the_direct_map(few, recognition, tmp_path, monkeypatch):
-    monkeypatch.setitem(recognition.STEPS, "phonemes", {"prior": 1})
+    monkeypatch.setattr(recognition, "TRIAL", 1)
     recognition.main([*asked(tmp_path, unpaired=0), "--compare"])
     found = metrics(tmp_path)
     assert {"direct_wer", "direct_cer"} <= found.keys()
