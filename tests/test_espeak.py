@@ -191,3 +191,31 @@ def test_says_what_the_process_said_that_does_not_start(new_process, monkeypatch
 
 
 espeak_library = espeak._library()[0]
+
+
+def test_variants_are_told_apart_by_their_case():
+    one, other = (next(speak(["hello"], voice))[0] for voice in ("en-us", "en-us+Andy"))
+    assert len(one) and not np.array_equal(one, other)
+
+
+def test_what_answers_ends_with_what_was_asked(new_process, monkeypatch):
+    """After Ctrl-C in the middle of an answer, nothing goes on working."""
+    phonemes(["a"])
+    group = new_process.process.pid
+    assert os.getpgid(group) == group != os.getpgid(0)
+
+    def interrupted():
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(new_process, "_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        phonemes([f"a long sentence that is said again {i}" for i in range(100_000)])
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("something of it still runs")

@@ -28,3 +28,11 @@ def test_tells_tokenizers_and_feature_extractors_apart():
         AudioModality(16000, feature_extractor=ParakeetFeatureExtractor(feature_size=size)) for size in (40, 80)
     )
     assert preprocessing(few) != preprocessing(many)
+
+
+def test_a_tokenizer_that_was_saved_and_loaded_is_the_same(tmp_path):
+    data, model = Dataset.from_dict({"a": ["x"]}), IdentityExtractor.from_components(target_shape=[None], num_codes=9)
+    text = TextModality.from_words(["red cat"])
+    text.save(str(tmp_path))
+    again = TextModality.load(str(tmp_path), text.to_dict())
+    assert fingerprint(model, text, data, "a") == fingerprint(model, again, data, "a")

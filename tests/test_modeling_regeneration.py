@@ -306,3 +306,34 @@ def test_hypotheses_need_scores_on_both_sides():
         model.generate(**source, num_hypotheses=0)
     with pytest.raises(ValueError, match="`num_hypotheses` 2 gives one target, but `num_return_sequences` asks for 3"):
         model.generate(**source, num_hypotheses=2, num_return_sequences=3)
+
+
+def test_hypotheses_in_a_chain_are_weighed_on_the_whole_way():
+    """The inner regenerator's score is that of its prior and its decoder together."""
+    model = reader()
+    same, prior = model.extractor, model.prior
+    settings = {"source_shape": (None,), "source_num_codes": 6, "condition_dropout": 0.0, "max_places": 12}
+    middle = AutoregressiveGenerator.from_components(tiny.gpt2(), (None,), 6, **settings)
+    chain = RegenerationModel.from_components(
+        same, prior, RegenerationModel.from_components(copy.deepcopy(same), middle, model.decoder_model)
+    ).eval()
+    source, search = dict(tiny.processor()(source=tiny.NAMES[:2])), {"num_beams": 2, "do_sample": False}
+    inner = {**search, "decoder_kwargs": search}
+    output = chain.generate(**source, num_hypotheses=3, decoder_kwargs=inner, return_representation=True)
+    heard = prior.generate(**source, num_beams=3, num_return_sequences=3)
+    between = middle.generate(source=heard.values, source_mask=heard.mask, **search)
+    last = model.decoder_model.generate(source=between.values, source_mask=between.mask, **search)
+    total = heard.scores + between.scores + last.scores
+    assert output.scores.tolist() == pytest.approx(total.view(2, 3).amax(1).tolist(), rel=1e-4)
+    best = total.view(2, 3).argmax(1) + torch.tensor([0, 3])
+    assert len(output.representations) == 2
+    for link, made in zip(output.representations, (heard, between), strict=True):
+        length = min(link.values.shape[1], made.values.shape[1])
+        assert torch.equal(link.values[:, :length], made.values[best, :length])
+
+
+def test_hypotheses_need_a_decoder():
+    same = IdentityExtractor.from_components(target_shape=[None], num_codes=6)
+    model = RegenerationModel.from_components(same, CTCGenerator.from_components(tiny.bert(), num_codes=6))
+    with pytest.raises(ValueError, match="`num_hypotheses` 2 needs a decoder to try them with"):
+        model.generate(**tiny.processor()(source=tiny.NAMES[:2]), num_hypotheses=2)

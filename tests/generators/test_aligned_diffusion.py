@@ -178,3 +178,35 @@ def test_is_saved_with_its_statistics(tmp_path):
     reloaded = AutoModel.from_pretrained(tmp_path)
     assert torch.equal(reloaded.statistics.mean, generator.statistics.mean)
     assert reloaded.statistics.mean.mean() == pytest.approx(3, abs=0.3)
+
+
+def test_a_row_with_fewer_frames_than_places_is_left_out_and_said_once():
+    generator = made(condition_dropout=0.0)
+    source = {"input_ids": IDS, "attention_mask": MASK, "class_labels": LABELS}
+    target, mask = torch.randn(4, 4, 9), torch.arange(9) < torch.tensor([3, 5, 6, 8])[:, None]
+
+    def terms(rows) -> dict[str, float]:
+        own = {name: value[rows] for name, value in source.items()}
+        found = generator(target=target[rows], target_mask=mask[rows], **own).terms
+        return {name: found[name].item() for name in ("means", "durations")}  # the others are of noise
+
+    with pytest.warns(UserWarning, match="row 0 of a batch is left out of the loss: its source has 4 places, but its"):
+        found = terms(slice(None))
+    assert found == pytest.approx(terms(slice(1, None)), rel=1e-4)
+    with pytest.raises(ValueError, match="`target` has 3 frames at most, fewer than any source has places"):
+        terms(slice(0, 1))
+
+
+def test_reads_a_source_that_is_padded_at_the_beginning():
+    generator, last = made().eval(), torch.tensor([[0, 0, 5, 6]])
+    torch.nn.init.normal_(generator.log_durations[-1].weight)
+    positions = generator.source_encoder.encoder.embeddings.position_embeddings.weight
+    torch.nn.init.zeros_(positions)  # else it is read otherwise at other places
+    other = {"class_labels": torch.tensor([[1]])}
+    first = generator.durations(input_ids=torch.tensor([[5, 6]]), attention_mask=torch.ones(1, 2).long(), **other)
+    assert torch.equal(first, generator.durations(input_ids=last, attention_mask=(last > 0).long(), **other))
+
+
+def test_refuses_a_backbone_that_would_not_read_the_means():
+    with pytest.raises(ValueError, match="LongCatAudioDiTTransformer must have use_latent_condition True"):
+        AlignedDiffusionGenerator.from_components(denoiser(use_latent_condition=False), (4, None), text())

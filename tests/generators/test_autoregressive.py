@@ -412,3 +412,19 @@ def test_beams_come_with_their_log_probabilities(length_penalty):
             assert made.scores[row].item() == pytest.approx(total, rel=1e-3)
     assert generator.generate(source=source, do_sample=False).scores is None
     assert generator.generate(source=source, num_beams=4).scores is None  # of samples
+
+
+def test_scores_count_the_codes_of_all_codebooks():
+    torch.manual_seed(0)
+    books = {"num_codebooks": 2, "num_classes": 3, "condition_dropout": 0.0, "max_places": 6}
+    generator = AutoregressiveGenerator.from_components(tiny.gpt2(), (2, None), 12, **books).eval()
+    torch.nn.init.normal_(generator.head.weight)
+    label = {"class_labels": torch.tensor([[1]])}
+    asked = {"num_beams": 3, "num_return_sequences": 3, "do_sample": False}
+    made = generator.generate(**label, **asked)
+    ended = [row for row in range(3) if 0 < (places := int(made.mask[row].sum())) < 6]
+    assert ended, "no beam has an end: this shows nothing"
+    for row in ended:
+        places = int(made.mask[row].sum())
+        loss = generator(target=made.values[row : row + 1, :, :places], **label).loss.item()
+        assert made.scores[row].item() == pytest.approx(-loss * (2 * places + 1), rel=1e-3)

@@ -265,3 +265,13 @@ def test_a_feature_extractor_is_saved_beside_a_model(extractor, tmp_path):
 def test_settings_come_back():
     audio = AudioModality(8000, 2, True)
     assert AudioModality(**audio.to_dict()).to_dict() == {"sampling_rate": 8000, "channels": 2, "normalize": True}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "offset"), [(np.int16, 2**15, 0), (np.int32, 2**31, 0), (np.uint8, 2**7, 128)]
+)
+def test_whole_numbers_are_samples_as_files_have_them(dtype, scale, offset):
+    given = np.array([0.5, -0.25, 0.0])
+    whole = (given * scale + offset).astype(dtype)
+    found = AudioModality(8000).as_target([whole])["target"][0, 0]
+    assert found.tolist() == pytest.approx(given.tolist(), abs=1e-6)

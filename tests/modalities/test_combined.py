@@ -40,3 +40,14 @@ def test_is_saved_with_what_its_parts_hold(tmp_path):
     reloaded = RegenerationProcessor.from_pretrained(tmp_path)
     found, wanted = reloaded(source=example), combined().as_source(example)
     assert {name: value.tolist() for name, value in found.items()} == {k: v.tolist() for k, v in wanted.items()}
+
+
+def test_parts_stay_in_the_folder(tmp_path):
+    for name in ("../other", "/other", "a b", ""):
+        with pytest.raises(ValueError, match="the name of a part must be one as Python has them"):
+            CombinedModality(**{name: LabelModality(["a"])})
+    words = TextModality.from_words(["red cat"]), TextModality.from_words(["blue dog runs"])
+    processor = RegenerationProcessor(CombinedModality(target=words[0]), words[1])
+    processor.save_pretrained(tmp_path)
+    reloaded = RegenerationProcessor.from_pretrained(tmp_path)
+    assert len(reloaded.source.parts["target"].tokenizer) == 4 and len(reloaded.target.tokenizer) == 5
