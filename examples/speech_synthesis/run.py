@@ -39,8 +39,8 @@ from regen_hf import (
 )
 
 STEPS = {  # of a whole run of less than twenty minutes on two cores
-    "mel": {"prior": 900, "decoder": 500},
-    "griffin_lim": {"prior": 900},
+    "mel": {"prior": 600, "decoder": 1200},
+    "griffin_lim": {"prior": 850},
     "codes": {"extractor": 500, "prior": 900},
 }
 SHARED = {"learning_rate": 3e-3, "optimizer": "muon", "beta2": 0.98, "warmup_steps": 80}
