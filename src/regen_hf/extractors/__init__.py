@@ -7,7 +7,7 @@ from .encoder import EncoderExtractor, EncoderExtractorConfig
 from .identity import IdentityExtractor, IdentityExtractorConfig
 from .log_mel import LogMelExtractor, LogMelExtractorConfig
 from .phonemes import PhonemeExtractor, PhonemeExtractorConfig
-from .text import TextAutoencoderExtractor, TextAutoencoderExtractorConfig
+from .text_autoencoder import TextAutoencoderExtractor, TextAutoencoderExtractorConfig
 
 __all__ = [
     "AutoencoderExtractor",

@@ -2,7 +2,7 @@
 
 from .audio import AudioModality
 from .base import Modality
-from .combined import CombinedModality
+from .combination import CombinedModality
 from .image import ImageModality, save_sheet
 from .label import LabelModality
 from .phoneme import PhonemeModality
