@@ -185,7 +185,7 @@ class AlignedDiffusionGenerator(PreTrainedGenerator):
         frames, mask = self.statistics.normalize(target).transpose(1, 2)[:, :longest], mask[:, :longest]
         if frames.shape[1] > self.config.max_places:
             raise ValueError(f"`target` has {frames.shape[1]} frames, more than `max_places` {self.config.max_places}.")
-        condition = self._read(source)
+        condition = self._read({**source, "batch_size": len(target)})
         fits = self._fitting(condition.mask.sum(1), mask.sum(1))
         condition, frames, mask = condition.map(lambda tensor: tensor[fits]), frames[fits], mask[fits]
         means = self.means(condition.hidden).float()

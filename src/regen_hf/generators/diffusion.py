@@ -141,7 +141,8 @@ class DiffusionGenerator(PreTrainedGenerator):
 
     @classmethod
     def hosts(cls, described: dict, target: RepresentationSpec) -> bool:
-        if target.num_codes is not None or "_class_name" not in described:
+        sequence = len(target.shape) == 2 and target.shape[1] is None  # which are for AlignedDiffusionGenerator
+        if target.num_codes is not None or sequence or "_class_name" not in described:
             return False
         return not hasattr(diffusers_class(described["_class_name"], "ModelMixin"), "encode")
 
