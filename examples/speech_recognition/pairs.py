@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     for count in options.pairs:
         folder = options.output / str(count)
         found = folder / "metrics.json"
-        if not found.exists() or "direct_wer" not in found.read_text():  # so that an interrupted series goes on
+        if not found.exists() or "direct_wer" not in found.read_text():  # what is finished is not run again
             run.main([f"--pairs={count}", f"--output={folder}", f"--scale={options.scale}", "--compare"])
         rows.append(json.loads(found.read_text(encoding="utf-8")))
     (options.output / "pairs.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

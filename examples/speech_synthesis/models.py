@@ -82,7 +82,7 @@ def text_encoder(text: PhonemeModality) -> BertConfig:
 
 
 def small_vocoder() -> SpeechT5HifiGanConfig:
-    """A HiFi-GAN of a hundredth of the usual size."""
+    """A HiFi-GAN that is much smaller than usual."""
     return SpeechT5HifiGanConfig(
         model_in_dim=80,
         sampling_rate=16000,

@@ -1,6 +1,6 @@
 """Trains a synthesiser from nothing that goes from text by way of log-mel spectrograms to speech, and measures it.
 
-python examples/speech_synthesis/run.py                                # about 18 minutes on 2 CPU cores
+python examples/speech_synthesis/run.py                                # by a learned vocoder
 python examples/speech_synthesis/run.py --representation codes         # another Y′, by one argument
 python examples/speech_synthesis/run.py --dataset FOLDER_OR_HUB_NAME --vocoder microsoft/speecht5_hifigan
 """
@@ -38,7 +38,7 @@ from regen_hf import (
     write_model_card,
 )
 
-STEPS = {  # of a whole run of less than twenty minutes on two cores
+STEPS = {
     "mel": {"prior": 600, "decoder": 1200},
     "griffin_lim": {"prior": 850},
     "codes": {"extractor": 500, "prior": 900},

@@ -1,6 +1,7 @@
 """Phonemes and speech by espeak-ng, which is under the GPL: a tool in a process of its own, never loaded into ours."""
 
 import atexit
+import collections
 import contextlib
 import ctypes.util
 import difflib
@@ -227,7 +228,7 @@ def check_inventory(inventory: Sequence[str]) -> None:
     """Raises `ValueError` for phonemes that do not begin with [`SPACE`] and [`UNKNOWN`], or come twice."""
     if list(inventory[:2]) != [SPACE, UNKNOWN]:
         raise ValueError(f"`phonemes` must begin with ' ' and '<unk>', got {list(inventory[:2])}.")
-    if twice := sorted({each for each in inventory if list(inventory).count(each) > 1}):
+    if twice := sorted(each for each, times in collections.Counter(inventory).items() if times > 1):
         raise ValueError(f"`phonemes` must differ, got {twice} more than once.")
 
 

@@ -56,8 +56,6 @@ def monotonic_alignment(likelihood: torch.Tensor, source_mask: torch.Tensor, tar
         before = np.pad(best[:, :-1], ((0, 0), (1, 0)), constant_values=0.0 if step == 0 else -np.inf)
         moved[step] = before > best
         best = np.where(places <= step, np.maximum(best, before) + values[:, :, step], -np.inf).astype(np.float32)
-        finished = step >= targets
-        best[finished] = -np.inf
     durations = np.zeros(values.shape[:2], np.int64)
     place = sources - 1
     for step in range(values.shape[2] - 1, -1, -1):

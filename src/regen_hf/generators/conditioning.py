@@ -28,7 +28,8 @@ class ConditionalGeneratorConfig(GeneratorConfig):
         source_encoder_config: the transformers encoder that reads text.
         source_image_encoder_config: the one that reads an image.
         source_audio_encoder_config: the one that reads a waveform, or features of one.
-        source_representation_encoder_config: one that reads the representation, as `inputs_embeds`; without it the
+        source_representation_encoder_config: one that reads the representation, as `inputs_embeds` or, for a conformer
+            such as `Wav2Vec2BertModel`, as `input_features`; without it the
             generator reads each of its positions by itself.
         num_classes: the number of classes, where the source is a class.
         source_shape: the shape of the representation, where the source is one.
@@ -155,6 +156,11 @@ class SourceEncoder(PreTrainedModel):
             setattr(self, name, encoder)
             if encoder is not None:
                 self.projections[name] = _fitting(_output_width(encoder), width)
+        # a conformer, such as Wav2Vec2BertModel, has another name for vectors that it reads
+        embeds = (
+            inspect.signature(self.representation_encoder.forward).parameters if self.representation_encoder else ()
+        )
+        self._embeds = "inputs_embeds" if "inputs_embeds" in embeds else "input_features"
         self.class_embedding = None if config.num_classes is None else nn.Embedding(config.num_classes, width)
         self.statistics = self.representation_embedding = None
         self.reads_representation = reads_representation and config.source_shape is not None
@@ -259,8 +265,7 @@ class SourceEncoder(PreTrainedModel):
         mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device) if mask is None else mask.long()
         if (encoder := self.representation_encoder) is None:
             return hidden + sinusoids(hidden.shape[1], self.width, hidden), mask
-        embeds = "inputs_embeds" if "inputs_embeds" in inspect.signature(encoder.forward).parameters else None
-        hidden = encoder(**{embeds or encoder.main_input_name: hidden}, attention_mask=mask).last_hidden_state
+        hidden = encoder(**{self._embeds: hidden}, attention_mask=mask).last_hidden_state
         return self.projections["representation_encoder"](hidden), mask
 
     def fit_statistics(self, sources) -> None:
