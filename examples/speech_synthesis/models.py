@@ -1,13 +1,14 @@
 """Three ways from text to speech: each a regenerator in some fifteen lines."""
 
 from diffusers import LongCatAudioDiTTransformer
-from transformers import BertConfig, DacConfig, GPT2Config, SpeechT5HifiGanConfig
+from transformers import BertConfig, DacConfig, GPT2Config, Wav2Vec2BertConfig
 
 from regen_hf import (
     AlignedDiffusionGenerator,
     AutoregressiveGenerator,
     CodecExtractor,
     GriffinLimGenerator,
+    InverseSTFTGenerator,
     LogMelExtractor,
     PhonemeModality,
     RegenerationModel,
@@ -18,10 +19,13 @@ WIDTH = 192
 
 
 def mel(text: PhonemeModality, voices: int, vocoder=None, codec=None) -> RegenerationModel:
-    """Text → log-mel spectrogram, by flow matching along predicted durations → wave, by a vocoder."""
+    """Text → log-mel spectrogram, by flow matching along predicted durations → wave, by a learned vocoder."""
     spectrogram = LogMelExtractor.from_components(mel_floor=1e-5)
     target, spec = spectrogram.config.target_spec, spectrogram.config.representation_spec
-    decoder = VocoderGenerator.for_spec(vocoder or small_vocoder(), target, spec, segment_frames=32)
+    if vocoder:
+        decoder = VocoderGenerator.for_spec(vocoder, target, spec, segment_frames=32)
+    else:
+        decoder = InverseSTFTGenerator.for_spec(spectrum_reader(), target, spec, segment_frames=64)
     return RegenerationModel.from_components(spectrogram, speaker(spec, text, voices), decoder)
 
 
@@ -81,17 +85,23 @@ def text_encoder(text: PhonemeModality) -> BertConfig:
     )
 
 
-def small_vocoder() -> SpeechT5HifiGanConfig:
-    """A HiFi-GAN that is much smaller than usual."""
-    return SpeechT5HifiGanConfig(
-        model_in_dim=80,
-        sampling_rate=16000,
-        upsample_initial_channel=128,
-        upsample_rates=[8, 8, 4],
-        upsample_kernel_sizes=[16, 16, 8],
-        resblock_kernel_sizes=[3, 7],
-        resblock_dilation_sizes=[[1, 3], [1, 3]],
-        normalize_before=False,
+def spectrum_reader() -> Wav2Vec2BertConfig:
+    """A conformer, whose convolutions see seven frames."""
+    width = 256
+    return Wav2Vec2BertConfig(
+        hidden_size=width,
+        feature_projection_input_dim=width,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        intermediate_size=2 * width,
+        conv_depthwise_kernel_size=7,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        feat_proj_dropout=0.0,
+        conformer_conv_dropout=0.0,
+        layerdrop=0.0,
+        apply_spec_augment=False,
     )
 
 

@@ -39,7 +39,7 @@ from regen_hf import (
 )
 
 STEPS = {
-    "mel": {"prior": 600, "decoder": 1200},
+    "mel": {"prior": 800, "decoder": 400},
     "griffin_lim": {"prior": 850},
     "codes": {"extractor": 500, "prior": 900},
 }
@@ -47,7 +47,7 @@ SHARED = {"learning_rate": 3e-3, "optimizer": "muon", "beta2": 0.98, "warmup_ste
 RECIPES = {
     "extractor": {"learning_rate": 1e-3, "beta2": 0.99, "warmup_steps": 50, "batch_size": 16},
     "prior": {**SHARED, "batch_size": 32, "group_by_length": True},
-    "decoder": {"learning_rate": 2e-3, "beta2": 0.99, "warmup_steps": 50, "batch_size": 16},
+    "decoder": {**SHARED, "batch_size": 16},
 }
 RECOGNISER_SCALE = 0.3  # of the steps of the recogniser's own run
 

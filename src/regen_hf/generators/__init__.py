@@ -6,6 +6,7 @@ from .configuration_autoregressive import AutoregressiveGeneratorConfig
 from .ctc import CTCGenerator, CTCGeneratorConfig
 from .diffusion import DiffusionGenerator, DiffusionGeneratorConfig
 from .griffin_lim import GriffinLimGenerator, GriffinLimGeneratorConfig
+from .inverse_stft import InverseSTFTGenerator, InverseSTFTGeneratorConfig
 from .masked import MaskedGenerator, MaskedGeneratorConfig
 from .regression import RegressionGenerator, RegressionGeneratorConfig
 from .vocoder import VocoderGenerator, VocoderGeneratorConfig
@@ -21,6 +22,8 @@ __all__ = [
     "DiffusionGeneratorConfig",
     "GriffinLimGenerator",
     "GriffinLimGeneratorConfig",
+    "InverseSTFTGenerator",
+    "InverseSTFTGeneratorConfig",
     "MaskedGenerator",
     "MaskedGeneratorConfig",
     "RegressionGenerator",

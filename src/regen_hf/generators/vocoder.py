@@ -11,12 +11,11 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-from ..contracts import GeneratorConfig, PreTrainedGenerator, check_settings
-from ..lengths import random_segments
-from ..outputs import LossOutput, Representation, RepresentationSpec, concatenate
+from ..contracts import GeneratorConfig, check_settings
+from ..outputs import Representation, RepresentationSpec, concatenate
 from ..pretrained import HubReference, hosted
-from ..spectral import distance, log_mel, spectral_distance
 from .noising import row_generators
+from .wave import WaveGenerator, check_segment_frames
 
 FIELDS = (("model_in_dim", "upsample_rates"), ("num_mel_bins", "resblock_stride_sizes"))
 """What vocoders' configs call the number of mel bins, and the factors that make a frame's samples."""
@@ -42,8 +41,7 @@ class VocoderGeneratorConfig(GeneratorConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        if self.segment_frames is not None and self.segment_frames < 1:
-            raise ValueError(f"`segment_frames` must be at least 1, or None, got {self.segment_frames}.")
+        check_segment_frames(self.segment_frames)
 
     @property
     def num_mels(self) -> int:
@@ -65,7 +63,7 @@ class VocoderGeneratorConfig(GeneratorConfig):
         return RepresentationSpec((self.num_mels, None), rate=self.sampling_rate / self.hop_length)
 
 
-class VocoderGenerator(PreTrainedGenerator):
+class VocoderGenerator(WaveGenerator):
     """Makes a wave `(1, samples)` of a log-mel spectrogram `(num_mels, frames)` with `SpeechT5HifiGan`,
     `FastSpeech2ConformerHifiGan`, `UnivNetModel` and their like.
 
@@ -132,72 +130,6 @@ class VocoderGenerator(PreTrainedGenerator):
         config = VocoderGeneratorConfig(vocoder_config=described, **{**settings, "sampling_rate": rate})
         return cls(config, vocoder=model)
 
-    def forward(
-        self,
-        target: torch.Tensor,
-        source: torch.Tensor | None = None,
-        source_mask: torch.Tensor | None = None,
-        target_mask: torch.Tensor | None = None,
-    ) -> LossOutput:
-        """How far the wave is from the true one: in their log-mels, and in log magnitudes at several resolutions.
-
-        Args:
-            target: `(batch, 1, samples)`.
-            source: `(batch, num_mels, frames)`.
-            source_mask, target_mask: `(batch, frames)` and `(batch, samples)`; padding does not count.
-
-        In training with `segment_frames`, loss and reconstruction are those of the pieces.
-        """
-        self._check(source)
-        if self.training and self.config.segment_frames is not None:
-            source, target, target_mask = self._segments(source, source_mask, target, target_mask)
-            source_mask = None  # one pass for all rows; what it makes of padding does not count
-        made = self._vocode(source, source_mask, None)
-        length = min(made.values.shape[-1], target.shape[-1])
-        generated, true = made.values[..., :length].float(), target[..., :length].float()
-        masks = [mask[:, :length] for mask in (made.mask, target_mask) if mask is not None]
-        mask = torch.stack(masks).all(0) if masks else None
-        config = self.config
-
-        def mel(wave: torch.Tensor) -> torch.Tensor:
-            return log_mel(wave, config.sampling_rate, config.num_mels, hop_length=config.hop_length)
-
-        terms = {
-            "mel": distance(mel, generated, true, mask, config.hop_length),
-            "spectral": spectral_distance(generated, true, mask),
-        }
-        detached = {name: term.detach() for name, term in terms.items()}
-        return LossOutput(loss=sum(terms.values()), terms=detached, reconstruction=generated)
-
-    def _segments(
-        self, source: torch.Tensor, source_mask: torch.Tensor | None, target: torch.Tensor, target_mask
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """A random piece of each row of both, and where both are real, `(batch, samples)`."""
-        hop = self.config.hop_length
-        frames, wave = random_segments(
-            self.config.segment_frames,
-            (Representation(source, source_mask), 1),
-            (Representation(target, target_mask), hop),
-        )
-        return frames.values, wave.values, wave.mask & frames.mask.repeat_interleave(hop, dim=-1)
-
-    @torch.no_grad()
-    def generate(
-        self,
-        source: torch.Tensor | None = None,
-        source_mask: torch.Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Representation:
-        """
-        Args:
-            source: log-mel spectrograms, `(batch, num_mels, frames)`.
-            source_mask: `(batch, frames)`, true where they are real.
-            generator: gives the same waves for the same spectrograms, for a vocoder that starts from noise.
-        """
-        self._check(source)
-        return self._vocode(source, source_mask, generator)
-
     def _check(self, source: torch.Tensor | None) -> None:
         if source is None:
             raise ValueError("`source` is missing: a vocoder makes waves of log-mel spectrograms.")
@@ -207,7 +139,7 @@ class VocoderGenerator(PreTrainedGenerator):
                 f"got {tuple(source.shape)}."
             )
 
-    def _vocode(
+    def _waves(
         self, source: torch.Tensor, mask: torch.Tensor | None, generator: torch.Generator | None
     ) -> Representation:
         lengths = [source.shape[2]] * len(source) if mask is None else mask.sum(-1).tolist()
