@@ -29,11 +29,6 @@ def sentences(count: int) -> list[str]:
     return sorted(found, key=lambda text: _draw(text, "order"))[:count]
 
 
-def is_held_out(text: str) -> bool:
-    """The rule of every example in this project: one key in ten is never trained on."""
-    return zlib.crc32(text.encode("utf-8")) % 10 == 0
-
-
 def _draw(text: str, name: str) -> int:
     """A number that depends on the text and on what it is for, and on nothing else."""
     return zlib.crc32(f"{name} {text}".encode())
@@ -87,12 +82,3 @@ def pronounceable(dataset, column: str, language: str, on_bad_example: str):
     if silent:
         print(f"{len(silent)} rows left out that cannot be pronounced, the first of them {texts[silent[0]]!r}")
     return dataset.select(sorted(set(range(len(texts))) - set(silent)))
-
-
-def named_dataset(name: str, split: str):
-    """A dataset of audio and text by its Hub name, or from a folder of audio with a `metadata.csv` or `.jsonl`."""
-    from datasets import load_dataset
-
-    if Path(name).is_dir():
-        return load_dataset("audiofolder", data_dir=name, split=split)
-    return load_dataset(name, split=split)

@@ -42,6 +42,7 @@ def table() -> str:
     rows += [("extractor", "TextAutoencoderExtractor", [])]
     rows += [("extractor, a rule", name, []) for name in sorted(rules)]
     rows += [("prior, decoder", name, models) for name, models in sorted(hosted_generators().items())]
+    rows += [("decoder", "InverseSTFTGenerator", [])]
     rows += [("decoder, a rule", "GriffinLimGenerator", [])]
     rows += [("decoder, prior", "RegenerationModel", [])]
     lines = ["| slot | class | loaded by name from |", "|---|---|---|"]

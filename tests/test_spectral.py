@@ -38,6 +38,18 @@ def test_gradients_are_finite_in_silence():
     assert torch.isfinite(wave.grad).all()
 
 
+def test_mels_are_exact_in_mixed_precision_and_after_inference():
+    with torch.inference_mode():
+        log_mel(torch.randn(1, 1, 3000), 16000, num_mels=33)
+    wave = torch.randn(1, 1, 3000, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        mels = log_mel(wave, 16000, num_mels=33)
+        found = from_log_mel(mels.detach(), 16000)
+    assert torch.equal(mels, log_mel(wave, 16000, num_mels=33)) and found.dtype == torch.float32
+    mels.sum().backward()
+    assert torch.isfinite(wave.grad).all()
+
+
 @pytest.mark.parametrize(
     ("scale", "settings", "log_base"),
     [

@@ -3,8 +3,9 @@
 import re
 import shutil
 import subprocess
-import zlib
 from pathlib import Path
+
+from task import is_held_out
 
 FONT_HELP = (
     "no colour emoji font was found. Install one (Debian and Ubuntu: `apt-get install fonts-noto-color-emoji`; "
@@ -74,20 +75,6 @@ def _open_font(ImageFont, file: Path):
         except OSError:
             continue
     raise OSError(f"{file} cannot be opened as a font at any of the sizes {BITMAP_SIZES}.")
-
-
-def named_dataset(name: str, split: str):
-    """An image-text dataset by its Hub name, or from a folder of images with a `metadata.csv` or `.jsonl`."""
-    from datasets import load_dataset
-
-    if Path(name).is_dir():
-        return load_dataset("imagefolder", data_dir=name, split=split)
-    return load_dataset(name, split=split)
-
-
-def is_held_out(text: str) -> bool:
-    """The rule of every example in this project: one key in ten is never trained on."""
-    return zlib.crc32(text.encode("utf-8")) % 10 == 0
 
 
 def split(dataset, column: str):

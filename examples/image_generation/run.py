@@ -7,14 +7,16 @@ python examples/image_generation/run.py --dataset FOLDER_OR_HUB_NAME --text-colu
 
 import argparse
 import json
-import os
-import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+import task
 import torch
-from data import emoji_dataset, mirrored, named_dataset, split
+from data import emoji_dataset, mirrored, split
 from evaluate import measure, sample_sheet
 from models import REPRESENTATIONS
 from transformers import pipeline
@@ -23,7 +25,6 @@ from transformers.utils import logging
 from regen_hf import (
     ImageModality,
     RegenerationProcessor,
-    StageArguments,
     TextModality,
     check_columns,
     check_output_folder,
@@ -31,7 +32,6 @@ from regen_hf import (
     plot_losses,
     readable_examples,
     train_regenerator,
-    write_model_card,
 )
 
 STEPS = {  # of a whole run of about nine minutes on two cores
@@ -48,32 +48,13 @@ RECIPES = {"extractor": CODEC, "prior": PRIOR, "decoder": {**CODEC, "learning_ra
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--representation", choices=REPRESENTATIONS, default="latents", help="what Y′ is")
-    parser.add_argument("--output", type=Path, default=Path("outputs/image_generation"), help="folder of the results")
+    parser = task.make_parser(__doc__, "outputs/image_generation", REPRESENTATIONS, "latents")
     parser.add_argument("--size", type=int, choices=(32, 64), default=32, help="height and width in pixels")
     parser.add_argument("--font", type=Path, help="file of the colour emoji font, if it is not the system's")
-    parser.add_argument("--dataset", help="an image-text dataset by Hub name or folder, instead of the emoji")
-    parser.add_argument("--dataset-split", default="train", help="which split of that dataset")
     parser.add_argument("--text-column", default="text", help="its column of descriptions")
     parser.add_argument("--image-column", default="image", help="its column of images")
-    parser.add_argument("--on-bad-example", choices=("raise", "skip"), default="raise", help="what to do with one")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps of every stage")
     parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="go on with the run that was interrupted")
-    parser.add_argument("--report-to", nargs="*", default=[], help="trackers, such as tensorboard or trackio")
     return parser.parse_args(argv)
-
-
-def stage_arguments(options: argparse.Namespace, steps: dict[str, int]) -> dict[str, StageArguments]:
-    """What each stage is trained with; four evaluations each."""
-    found = {}
-    for stage, count in steps.items():
-        recipe = {**RECIPES[stage], "warmup_steps": min(RECIPES[stage]["warmup_steps"], count // 10)}
-        shared = {"mixed_precision": "bf16", "seed": options.seed, "eval_every": -(-count // 4)}
-        found[stage] = StageArguments(max_steps=count, **recipe, **shared)
-    return found
 
 
 def train_and_measure(
@@ -98,19 +79,16 @@ def train_and_measure(
         samples=[held_texts[k] for k in asked[:: max(1, len(asked) // 16)][:16]],
         resume=options.resume,
         report_to=options.report_to,
-        **stage_arguments(options, steps),
+        **task.stage_arguments(RECIPES, steps, options.seed),
     )
     plot_losses(results, folder / "curves.png")
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
     metrics = measure(pipe, held, asked, options.text_column, options.image_column)
     sample_sheet(pipe, held, asked, options.text_column, options.image_column, folder / "samples.png")
-    seconds = {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
-    parameters = {f"parameters_{result.name}": result.parameters for result in results}
-    metrics |= {**seconds, "seconds_evaluation": round(time.perf_counter() - started, 1), **parameters}
-    write_model_card(
-        folder / "model",
-        json.loads((folder / "training_summary.json").read_text(encoding="utf-8")),
+    metrics |= {**task.costs(results), "seconds_evaluation": round(time.perf_counter() - started, 1)}
+    task.describe(
+        folder,
         metrics,
         title=f"Text to image by way of {representation}",
         description=f"Trained from nothing on {options.dataset or 'the emoji of a colour font and their names'}, "
@@ -121,18 +99,13 @@ def train_and_measure(
     return metrics
 
 
-def compare(options: argparse.Namespace, dataset, metrics: dict) -> dict:
-    """The direct map from text to pixels: the same family, as many parameters, trained for as long."""
+def direct_map(options: argparse.Namespace, dataset, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
+    """What trains the direct map from text to pixels: the same family, and about as many parameters."""
     trained, _, _ = split(dataset, options.text_column)
     text = TextModality.from_words(trained[options.text_column])
     sizes = {n: REPRESENTATIONS["identity"](options.size, text, num_layers=n).num_parameters() for n in range(1, 16)}
-    layers = min(sizes, key=lambda n: abs(sizes[n] - metrics["parameters"]))
-    budget = sum(metrics.get(f"seconds_{stage}", 0) for stage in RECIPES)
-    folder, trial = options.output / "direct", 40
-    timed = train_and_measure(options, folder, dataset, "identity", {"prior": trial}, num_layers=layers)
-    steps = {"prior": max(1, round(trial * budget / timed["seconds_prior"]))}
-    direct = train_and_measure(options, folder, dataset, "identity", steps, num_layers=layers)
-    return {f"direct_{name}": value for name, value in direct.items()}
+    layers = min(sizes, key=lambda n: abs(sizes[n] - parameters))
+    return lambda folder, steps: train_and_measure(options, folder, dataset, "identity", steps, num_layers=layers)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -141,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.disable_progress_bar()
     check_output_folder(options.output)
     if options.dataset:
-        dataset = named_dataset(options.dataset, options.dataset_split)
+        dataset = task.named_dataset(options.dataset, options.dataset_split, "imagefolder")
     else:
         dataset = emoji_dataset(options.size, options.font)
     image = ImageModality(options.size)
@@ -155,24 +128,14 @@ def main(argv: list[str] | None = None) -> None:
             f"{len(trained)} examples to train on and {len(held)} held out are too few: none of the held-out texts "
             "is made of words that occur in training, so there is nothing to measure on."
         )
-    steps = {stage: max(1, round(n * options.scale)) for stage, n in STEPS[options.representation].items()}
+    steps = task.scaled(STEPS[options.representation], options.scale)
     metrics = train_and_measure(options, options.output, dataset, options.representation, steps)
-    metrics["seconds_total"] = round(time.perf_counter() - started, 1)
-    metrics["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    metrics["cpu_cores"] = os.cpu_count()
-    path = options.output / "metrics.json"
-    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    task.write_metrics(options.output, metrics, started)
     if options.compare:
-        metrics |= compare(options, dataset, metrics)
-        path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        task.compare(direct_map(options, dataset, metrics["parameters"]), options.output, metrics, trial=40)
     print(json.dumps(metrics, indent=2))
     print(f"look at {options.output / 'samples.png'} and {options.output / 'curves.png'}")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt as interrupt:
-        sys.exit(f"\n{str(interrupt) or 'stopped before anything was trained'}")
-    except (ValueError, OSError, TypeError) as error:
-        sys.exit(f"error: {error}")
+    task.end_with(main)

@@ -1,6 +1,6 @@
 """How many pairs recognition needs, by way of phonemes and directly: a table and a plot.
 
-python examples/speech_recognition/pairs.py --pairs 100 300 1000 3000 --scale 0.5
+python examples/speech_recognition/pairs.py --pairs 100 300 1000 3000
 """
 
 import argparse
@@ -8,13 +8,14 @@ import json
 from pathlib import Path
 
 import run
+import task
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, nargs="+", default=[100, 300, 1000, 3000])
     parser.add_argument("--output", type=Path, default=Path("outputs/speech_recognition_pairs"))
-    parser.add_argument("--scale", type=float, default=0.5, help="multiplies the number of steps of every stage")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps of every stage")
     return parser.parse_args(argv)
 
 
@@ -46,11 +47,12 @@ def plot(rows: list[dict], path: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     options = parse_arguments(argv)
     rows = []
-    for count in options.pairs:
-        folder = options.output / str(count)
+    for count in sorted(options.pairs):
+        folder = options.output / f"{count}_{options.scale:g}"
         found = folder / "metrics.json"
-        if not found.exists() or "direct_wer" not in found.read_text():  # what is finished is not run again
-            run.main([f"--pairs={count}", f"--output={folder}", f"--scale={options.scale}", "--compare"])
+        if not found.exists() or "direct_wer" not in json.loads(found.read_text(encoding="utf-8")):
+            asked = [f"--pairs={count}", f"--output={folder}", f"--scale={options.scale}"]
+            run.main([*asked, "--compare", "--resume"])  # what is finished is not run again
         rows.append(json.loads(found.read_text(encoding="utf-8")))
     (options.output / "pairs.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     (options.output / "pairs.md").write_text(table(rows), encoding="utf-8")
@@ -59,4 +61,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    task.end_with(main)

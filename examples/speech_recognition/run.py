@@ -7,32 +7,30 @@ python examples/speech_recognition/run.py --dataset FOLDER_OR_HUB_NAME --audio-e
 
 import argparse
 import json
-import os
-import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+import task
 import torch
 from evaluate import error_rates, measure, plot_alignment
 from models import REPRESENTATIONS, pretrained
-from speech_data import RATE, VOICES, is_held_out, named_dataset, pronounceable, sentences, spoken
+from speech_data import RATE, VOICES, pronounceable, sentences, spoken
 from transformers import AutoFeatureExtractor, ParakeetFeatureExtractor, pipeline
 from transformers.utils import logging
 
 from regen_hf import (
     AudioModality,
     RegenerationProcessor,
-    StageArguments,
     TextModality,
     check_columns,
     check_output_folder,
     plot_losses,
     readable_examples,
     train_regenerator,
-    write_model_card,
 )
 
 STEPS = {
@@ -53,24 +51,15 @@ TRIAL = 60  # steps of the direct map that tell how many fit into its time
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--representation", choices=REPRESENTATIONS, default="phonemes", help="what Y′ is")
+    parser = task.make_parser(__doc__, "outputs/speech_recognition", REPRESENTATIONS, "phonemes")
     parser.add_argument("--pairs", type=int, default=1000, help="how many utterances have their text")
     parser.add_argument("--unpaired", type=int, default=12000, help="how many further texts there are")
     parser.add_argument("--heldout", type=int, default=300, help="how many held-out utterances to measure on")
-    parser.add_argument("--output", type=Path, default=Path("outputs/speech_recognition"), help="folder of the results")
-    parser.add_argument("--dataset", help="a dataset of audio and text by Hub name or folder, instead of espeak-ng's")
-    parser.add_argument("--dataset-split", default="train", help="which split of that dataset")
     parser.add_argument("--text-column", default="text", help="its column of texts")
     parser.add_argument("--audio-column", default="audio", help="its column of audio")
     parser.add_argument("--language", default="en-us", help="of the phonemes, as espeak-ng names it")
     parser.add_argument("--audio-encoder", help="a pretrained encoder by Hub name or folder, instead of a new one")
-    parser.add_argument("--on-bad-example", choices=("raise", "skip"), default="raise", help="what to do with one")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps of every stage")
     parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="go on with the run that was interrupted")
-    parser.add_argument("--report-to", nargs="*", default=[], help="trackers, such as tensorboard or trackio")
     return parser.parse_args(argv)
 
 
@@ -79,17 +68,17 @@ def load_data(options: argparse.Namespace):
     from datasets import Dataset
 
     if options.dataset:
-        everything = named_dataset(options.dataset, options.dataset_split)
+        everything = task.named_dataset(options.dataset, options.dataset_split, "audiofolder")
         check_columns(everything, [options.text_column, options.audio_column])
         texts = list(everything[options.text_column])
-        held = everything.select([i for i, text in enumerate(texts) if is_held_out(text)][: options.heldout])
-        trained = [i for i, text in enumerate(texts) if not is_held_out(text)]
+        held = everything.select([i for i, text in enumerate(texts) if task.is_held_out(text)][: options.heldout])
+        trained = [i for i, text in enumerate(texts) if not task.is_held_out(text)]
         pairs = everything.select(trained[: options.pairs])
         further = [texts[i] for i in trained[options.pairs :][: options.unpaired]]
     else:
         texts = sentences(25_000)
-        trained = [text for text in texts if not is_held_out(text)]
-        held = [text for text in texts if is_held_out(text)][: options.heldout]
+        trained = [text for text in texts if not task.is_held_out(text)]
+        held = [text for text in texts if task.is_held_out(text)][: options.heldout]
         cache = Path("outputs/speech_data")
         pairs, held = (spoken(each, VOICES, cache) for each in (trained[: options.pairs], held))
         further = trained[options.pairs :][: options.unpaired]
@@ -103,16 +92,6 @@ def load_data(options: argparse.Namespace):
     if not len(pairs) or not len(held):
         raise ValueError(f"{len(pairs)} pairs and {len(held)} held-out ones are too few.")
     return pairs, further, held
-
-
-def stage_arguments(options: argparse.Namespace, steps: dict[str, int]) -> dict[str, StageArguments]:
-    """What each stage is trained with; four evaluations each."""
-    found = {}
-    for stage, count in steps.items():
-        recipe = {**RECIPES[stage], "warmup_steps": min(RECIPES[stage]["warmup_steps"], count // 10)}
-        shared = {"mixed_precision": "bf16", "seed": options.seed, "eval_every": -(-count // 4)}
-        found[stage] = StageArguments(max_steps=count, **recipe, **shared)
-    return found
 
 
 def train_and_measure(
@@ -144,20 +123,17 @@ def train_and_measure(
         on_bad_example=options.on_bad_example,
         resume=options.resume,
         report_to=options.report_to,
-        **stage_arguments(options, steps),
+        **task.stage_arguments(RECIPES, steps, options.seed),
     )
     plot_losses(results, folder / "curves.png")
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
     metrics, heard = measure(pipe, held, options.audio_column, options.text_column)
     write_samples(pipe, held, heard, options, folder)
-    seconds = {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
-    parameters = {f"parameters_{result.name}": result.parameters for result in results}
-    metrics |= {"pairs": len(pairs), "unpaired": len(unpaired or []), **seconds, **parameters}
+    metrics |= {"pairs": len(pairs), "unpaired": len(unpaired or []), **task.costs(results)}
     metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
-    write_model_card(
-        folder / "model",
-        json.loads((folder / "training_summary.json").read_text(encoding="utf-8")),
+    task.describe(
+        folder,
         metrics,
         title=f"Speech to text by way of {representation}",
         description=f"Trained from nothing on {len(pairs):,} utterances of "
@@ -181,17 +157,12 @@ def write_samples(pipe, held, heard: list[str], options: argparse.Namespace, fol
         plot_alignment(pipe, held, options.audio_column, options.text_column, folder / "alignment.png")
 
 
-def compare(options: argparse.Namespace, data, metrics: dict) -> dict:
-    """The direct map from speech to letters: the same family, as many parameters, trained for as long."""
+def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
+    """What trains the direct map from speech to letters: the same family, and about as many parameters."""
     text = TextModality.from_pieces([*data[0][options.text_column], *data[1][options.text_column]])
     widths = {w: REPRESENTATIONS["identity"](text, [], width=w, layers=5).num_parameters() for w in range(128, 321, 8)}
-    width = min(widths, key=lambda w: abs(widths[w] - metrics["parameters"]))
-    budget = sum(metrics.get(f"seconds_{stage}", 0) for stage in RECIPES)
-    folder, size = options.output / "direct", {"width": width, "layers": 5}
-    timed = train_and_measure(options, folder / "trial", data, "identity", {"prior": TRIAL}, **size)
-    steps = {"prior": max(1, round(TRIAL * budget / timed["seconds_prior"]))}
-    direct = train_and_measure(options, folder, data, "identity", steps, **size)
-    return {f"direct_{name}": value for name, value in direct.items()}
+    width = min(widths, key=lambda w: abs(widths[w] - parameters))
+    return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=5)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -202,24 +173,14 @@ def main(argv: list[str] | None = None) -> None:
     logging.disable_progress_bar()
     check_output_folder(options.output)
     data = load_data(options)
-    steps = {stage: max(1, round(n * options.scale)) for stage, n in STEPS[options.representation].items()}
+    steps = task.scaled(STEPS[options.representation], options.scale)
     metrics = train_and_measure(options, options.output, data, options.representation, steps)
-    metrics["seconds_total"] = round(time.perf_counter() - started, 1)
-    metrics["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    metrics["cpu_cores"] = os.cpu_count()
-    path = options.output / "metrics.json"
-    path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    task.write_metrics(options.output, metrics, started)
     if options.compare:
-        metrics |= compare(options, data, metrics)
-        path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        task.compare(direct_map(options, data, metrics["parameters"]), options.output, metrics, TRIAL)
     print(json.dumps(metrics, indent=2))
     print(f"look at {options.output / 'samples.tsv'}, {options.output / 'alignment.png'} and curves.png")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt as interrupt:
-        sys.exit(f"\n{str(interrupt) or 'stopped before anything was trained'}")
-    except (ValueError, OSError, TypeError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    task.end_with(main)

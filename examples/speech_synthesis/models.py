@@ -20,10 +20,11 @@ WIDTH = 192
 
 def mel(text: PhonemeModality, voices: int, vocoder=None, codec=None) -> RegenerationModel:
     """Text → log-mel spectrogram, by flow matching along predicted durations → wave, by a learned vocoder."""
-    spectrogram = LogMelExtractor.from_components(mel_floor=1e-5)
+    # vocoders that have learned already know the extractor's own floor
+    spectrogram = LogMelExtractor.from_components(**({} if vocoder else {"mel_floor": 1e-5}))
     target, spec = spectrogram.config.target_spec, spectrogram.config.representation_spec
     if vocoder:
-        decoder = VocoderGenerator.for_spec(vocoder, target, spec, segment_frames=32)
+        decoder = VocoderGenerator.for_spec(vocoder, target, spec)
     else:
         decoder = InverseSTFTGenerator.for_spec(spectrum_reader(), target, spec, segment_frames=64)
     return RegenerationModel.from_components(spectrogram, speaker(spec, text, voices), decoder)
@@ -86,7 +87,7 @@ def text_encoder(text: PhonemeModality) -> BertConfig:
 
 
 def spectrum_reader() -> Wav2Vec2BertConfig:
-    """A conformer, whose convolutions see seven frames."""
+    """A small conformer, which reads spectrograms and says spectra."""
     width = 256
     return Wav2Vec2BertConfig(
         hidden_size=width,

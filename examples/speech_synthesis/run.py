@@ -7,8 +7,6 @@ python examples/speech_synthesis/run.py --dataset FOLDER_OR_HUB_NAME --vocoder m
 
 import argparse
 import json
-import os
-import resource
 import subprocess
 import sys
 import time
@@ -16,10 +14,11 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+import task
 import torch
 from evaluate import measure, plot_speech
 from models import REPRESENTATIONS
-from speech_data import RATE, VOICES, is_held_out, named_dataset, pronounceable, sentences, spoken
+from speech_data import RATE, VOICES, pronounceable, sentences, spoken
 from transformers import pipeline
 from transformers.utils import logging
 
@@ -35,11 +34,10 @@ from regen_hf import (
     plot_losses,
     readable_examples,
     train_regenerator,
-    write_model_card,
 )
 
 STEPS = {
-    "mel": {"prior": 800, "decoder": 400},
+    "mel": {"prior": 700, "decoder": 350},
     "griffin_lim": {"prior": 850},
     "codes": {"extractor": 500, "prior": 900},
 }
@@ -53,14 +51,10 @@ RECOGNISER_SCALE = 0.3  # of the steps of the recogniser's own run
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--representation", choices=REPRESENTATIONS, default="mel", help="what Y′ is")
+    parser = task.make_parser(__doc__, "outputs/speech_synthesis", REPRESENTATIONS, "mel")
     parser.add_argument("--pairs", type=int, default=6000, help="how many utterances to learn from")
     parser.add_argument("--voices", type=int, default=4, choices=range(1, len(VOICES) + 1), help="of espeak-ng")
     parser.add_argument("--heldout", type=int, default=200, help="how many held-out sentences to measure on")
-    parser.add_argument("--output", type=Path, default=Path("outputs/speech_synthesis"), help="folder of the results")
-    parser.add_argument("--dataset", help="a dataset of audio and text by Hub name or folder, instead of espeak-ng's")
-    parser.add_argument("--dataset-split", default="train", help="which split of that dataset")
     parser.add_argument("--text-column", default="text", help="its column of texts")
     parser.add_argument("--audio-column", default="audio", help="its column of audio")
     parser.add_argument("--voice-column", help="its column of voices, where there are several")
@@ -68,31 +62,26 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--vocoder", help="a pretrained vocoder by Hub name or folder, instead of a new one")
     parser.add_argument("--codec", help="a pretrained codec by Hub name or folder, instead of a new one")
     parser.add_argument("--recogniser", type=Path, help="folder of a recogniser, instead of a new one")
-    parser.add_argument("--on-bad-example", choices=("raise", "skip"), default="raise", help="what to do with one")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps of every stage")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="go on with the run that was interrupted")
-    parser.add_argument("--report-to", nargs="*", default=[], help="trackers, such as tensorboard or trackio")
     return parser.parse_args(argv)
 
 
 def load_data(options: argparse.Namespace):
     """Training and held-out rows: `text`, `voice`, `audio`, and `source`, which is the first two."""
     if options.dataset:
-        data = named_dataset(options.dataset, options.dataset_split)
+        data = task.named_dataset(options.dataset, options.dataset_split, "audiofolder")
         named = {options.text_column: "text", options.audio_column: "audio"}
         named |= {options.voice_column: "voice"} if options.voice_column else {}
         check_columns(data, list(named))
         data = data.select_columns(list(named)).rename_columns({k: v for k, v in named.items() if k != v})
         if not options.voice_column:
             data = data.add_column("voice", ["the voice"] * len(data))
-        held = [i for i, text in enumerate(data["text"]) if is_held_out(text)][: options.heldout]
-        trained = [i for i, text in enumerate(data["text"]) if not is_held_out(text)][: options.pairs]
+        held = [i for i, text in enumerate(data["text"]) if task.is_held_out(text)][: options.heldout]
+        trained = [i for i, text in enumerate(data["text"]) if not task.is_held_out(text)][: options.pairs]
         parts = data.select(trained), data.select(held)
     else:
         texts, voices = sentences(25_000), VOICES[: options.voices]
-        held = [text for text in texts if is_held_out(text)][: options.heldout]
-        trained = [text for text in texts if not is_held_out(text)][: options.pairs]
+        held = [text for text in texts if task.is_held_out(text)][: options.heldout]
+        trained = [text for text in texts if not task.is_held_out(text)][: options.pairs]
         parts = (spoken(each, voices, Path("outputs/speech_data")) for each in (trained, held))
 
     def joined(rows: dict) -> dict:
@@ -114,7 +103,7 @@ def load_recogniser(options: argparse.Namespace):
         folder = options.output / "recogniser"
         script = Path(__file__).parents[1] / "speech_recognition" / "run.py"
         asked = {"representation": "identity", "pairs": 4000, "unpaired": 0, "heldout": 50, "output": folder}
-        asked |= {"scale": RECOGNISER_SCALE * options.scale}
+        asked |= {"scale": RECOGNISER_SCALE * options.scale, "language": options.language, "seed": options.seed}
         if options.dataset:
             asked |= {"dataset": options.dataset, "dataset-split": options.dataset_split}
             asked |= {"text-column": options.text_column, "audio-column": options.audio_column}
@@ -136,21 +125,18 @@ def _run(command: list) -> None:
         raise ValueError(f"the recogniser could not be trained: {command[1]} ended with {code}.")
 
 
-def stage_arguments(options: argparse.Namespace) -> dict[str, StageArguments]:
-    """What each stage is trained with; four evaluations each."""
-    found = {}
-    for stage, steps in STEPS[options.representation].items():
-        if (stage == "decoder" and options.vocoder) or (stage == "extractor" and options.codec):
-            continue  # these have learned already
-        count = max(1, round(steps * options.scale))
-        recipe = {**RECIPES[stage], "warmup_steps": min(RECIPES[stage]["warmup_steps"], count // 10)}
-        shared = {"mixed_precision": "bf16", "seed": options.seed, "eval_every": -(-count // 4)}
-        found[stage] = StageArguments(max_steps=count, **recipe, **shared)
-    return found
+def stages(options: argparse.Namespace) -> dict[str, StageArguments]:
+    """What each stage is trained with, but for parts that have learned already."""
+    named = {"decoder": options.vocoder, "extractor": options.codec}
+    steps = {stage: count for stage, count in STEPS[options.representation].items() if not named.get(stage)}
+    return task.stage_arguments(RECIPES, task.scaled(steps, options.scale), options.seed)
 
 
 def main(argv: list[str] | None = None) -> None:
     options = parse_arguments(argv)
+    for name, taken_by in {"vocoder": "mel", "codec": "codes"}.items():
+        if getattr(options, name) and options.representation != taken_by:
+            raise ValueError(f"`--{name}` is for `--representation {taken_by}`, not {options.representation}.")
     started = time.perf_counter()
     logging.disable_progress_bar()
     check_output_folder(options.output)
@@ -171,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
         samples=held["source"][:4],
         resume=options.resume,
         report_to=options.report_to,
-        **stage_arguments(options),
+        **stages(options),
     )
     plot_losses(results, options.output / "curves.png")
     recogniser = load_recogniser(options)
@@ -180,19 +166,13 @@ def main(argv: list[str] | None = None) -> None:
     metrics, made = measure(pipe, held, recogniser)
     processor.target.save_samples(made[:16], held["text"][:16], options.output / "samples.wav")
     plot_speech(pipe, held, made, options.output / "samples.png")
-    metrics |= {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
-    metrics |= {f"parameters_{result.name}": result.parameters for result in results}
-    metrics["seconds_evaluation"] = round(time.perf_counter() - evaluated, 1)
-    metrics["seconds_total"] = round(time.perf_counter() - started, 1)
-    metrics["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    metrics["cpu_cores"] = os.cpu_count()
-    (options.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    write_model_card(
-        options.output / "model",
-        json.loads((options.output / "training_summary.json").read_text(encoding="utf-8")),
+    metrics |= {**task.costs(results), "seconds_evaluation": round(time.perf_counter() - evaluated, 1)}
+    task.write_metrics(options.output, metrics, started)
+    task.describe(
+        options.output,
         metrics,
-        title=f"Text to speech by way of {options.representation}",
-        description=f"Trained from nothing on {len(trained):,} utterances of "
+        title=f"Text to speech by way of {'codes' if options.representation == 'codes' else 'log-mel spectrograms'}",
+        description=f"Trained on {len(trained):,} utterances of "
         f"{options.dataset or 'espeak-ng'} in {len(voices)} voices. One sentence in ten was held out.",
         example=held["source"][0],
         pipeline_tag="text-to-speech",
@@ -202,9 +182,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt as interrupt:
-        sys.exit(f"\n{str(interrupt) or 'stopped before anything was trained'}")
-    except (ValueError, OSError, TypeError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    task.end_with(main)

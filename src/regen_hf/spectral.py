@@ -28,6 +28,7 @@ def magnitudes(
 
 
 @functools.lru_cache
+@torch.inference_mode(False)  # what is kept must serve training as well
 def _filters(
     num_mels: int, sampling_rate: int, n_fft: int, lowest: float, highest: float | None, norm: str | None, scale: str
 ) -> torch.Tensor:
@@ -54,7 +55,8 @@ def log_mel(
 ) -> torch.Tensor:
     """The log-mel spectrogram `(..., num_mels, frames)` of `(..., samples)`, in float32."""
     filters = _filters(num_mels, sampling_rate, n_fft, min_frequency, max_frequency, norm, mel_scale)
-    mel = filters.to(wave.device) @ magnitudes(wave, n_fft, hop_length, win_length, pad_mode)
+    with torch.autocast(wave.device.type, enabled=False):
+        mel = filters.to(wave.device) @ magnitudes(wave, n_fft, hop_length, win_length, pad_mode)
     return mel.clamp(min=mel_floor).log() / math.log(log_base)
 
 
@@ -79,8 +81,9 @@ def from_log_mel(
     mel = (spectrogram.float() * math.log(log_base)).exp().clamp(min=mel_floor)
     reach = filters.sum(0)[:, None].clamp(min=TINY)  # 0 where no filter is
     found = mel.new_ones(*mel.shape[:-2], filters.shape[1], mel.shape[-1])
-    for _ in range(UPDATES):
-        found = found * (filters.T @ (mel / (filters @ found).clamp(min=TINY))) / reach
+    with torch.autocast(found.device.type, enabled=False):
+        for _ in range(UPDATES):
+            found = found * (filters.T @ (mel / (filters @ found).clamp(min=TINY))) / reach
     return found
 
 
@@ -114,4 +117,5 @@ def distance(
         return (transform(generated) - transform(true)).abs().mean()
     difference = (transform(generated * mask[:, None]) - transform(true * mask[:, None])).abs()
     frames = torch.nn.functional.pad(mask, (0, 1))[:, ::hop]
-    return difference.movedim(-1, 1)[frames].mean()
+    counted = difference.movedim(-1, 1)[frames]
+    return counted.sum() / max(counted.numel(), 1)

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data import emoji_dataset, find_font, is_held_out, mirrored, split
+from data import emoji_dataset, find_font, mirrored, split
 from datasets import Dataset, Features, Image, Value
 from evaluate import measure, psnr
 from models import REPRESENTATIONS
 from PIL import Image as PILImage
 from run import STEPS, main
+from task import is_held_out
 
 from regen_hf import ImageModality, RegenerationPipeline, TextModality
 

@@ -35,12 +35,12 @@ SENTENCES = [
 RATE = 16000
 
 
-def load(task: str):
-    """`run.py` of an example, whose folder holds modules with the same names as another's."""
+def load(task: str, part: str = "run"):
+    """`run.py` or another module of an example, whose folder holds modules with the same names as another's."""
     kept = {name: sys.modules.pop(name, None) for name in MODULES}
     sys.path.insert(0, str(EXAMPLES / task))
     try:
-        return importlib.import_module("run")
+        return importlib.import_module(part)
     finally:
         sys.path.remove(str(EXAMPLES / task))
         for name, module in kept.items():
@@ -61,11 +61,7 @@ def synthesis():
 
 @pytest.fixture(scope="module")
 def data():
-    sys.path.append(str(EXAMPLES))
-    try:
-        return importlib.import_module("speech_data")
-    finally:
-        sys.path.remove(str(EXAMPLES))
+    return importlib.import_module("speech_data")
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +74,9 @@ def spoken(data, tmp_path_factory):
 def few(monkeypatch, recognition, synthesis, spoken):
     """The examples with a dozen sentences, two of them held out, and two steps a stage."""
     held = SENTENCES[:2]
+    monkeypatch.setattr("task.named_dataset", lambda *_: spoken)
+    monkeypatch.setattr("task.is_held_out", lambda text: text in held)
     for run in (recognition, synthesis):
-        monkeypatch.setattr(run, "named_dataset", lambda name, split: spoken)
-        monkeypatch.setattr(run, "is_held_out", lambda text: text in held)
         steps = {name: dict.fromkeys(stages, 2) for name, stages in run.STEPS.items()}
         monkeypatch.setattr(run, "STEPS", steps)
         monkeypatch.setattr(run, "RECIPES", {k: {**v, "batch_size": 4} for k, v in run.RECIPES.items()})
@@ -103,13 +99,6 @@ def test_sentences_are_those_of_docstrings(data, tmp_path, monkeypatch):
     monkeypatch.setattr(data.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
     assert sorted(data.sentences(9)) == ["read the file", "returns the size of it"]
     assert len(data.sentences(1)) == 1
-
-
-def test_the_held_out_rule_is_that_of_the_other_examples(data):
-    from data import is_held_out
-
-    texts = [f"sentence {i}" for i in range(300)]
-    assert [data.is_held_out(text) for text in texts] == [is_held_out(text) for text in texts]
 
 
 def test_speech_is_made_once_in_several_voices(spoken, data, tmp_path):
@@ -222,7 +211,36 @@ def test_parts_by_name_are_taken_as_they_are(synthesis, tmp_path, option, make, 
     given = type(part).from_pretrained(folder).state_dict()
     assert given and all(torch.equal(value, given[name]) for name, value in part.state_dict().items() if name in given)
     options = synthesis.parse_arguments([f"--{option}={folder}", f"--representation={representation}"])
-    assert set(synthesis.stage_arguments(options)) == {"prior"}
+    assert set(synthesis.stages(options)) == {"prior"}
+
+
+def test_a_named_part_that_would_not_be_used_is_refused(synthesis, tmp_path):
+    with pytest.raises(ValueError, match="`--vocoder` is for `--representation mel`, not griffin_lim"):
+        synthesis.main(asked(tmp_path, vocoder="folder", representation="griffin_lim"))
+    with pytest.raises(ValueError, match="`--codec` is for `--representation codes`, not mel"):
+        synthesis.main(asked(tmp_path, codec="folder"))
+
+
+def test_pairs_are_tabled_and_plotted_and_what_is_finished_is_kept(few, tmp_path, monkeypatch, capsys):
+    pairs = load("speech_recognition", "pairs")
+    asked_for = []
+
+    def run(argv: list[str]) -> None:
+        asked_for.append(argv)
+        folder = Path(argv[1].removeprefix("--output="))
+        folder.mkdir(parents=True)
+        rates = {"pairs": int(argv[0].removeprefix("--pairs=")), "wer": 0.2, "cer": 0.1}
+        (folder / "metrics.json").write_text(json.dumps({**rates, "direct_wer": 0.4, "direct_cer": 0.15}))
+
+    monkeypatch.setattr(pairs.run, "main", run)
+    for _ in range(2):
+        pairs.main([f"--output={tmp_path}", "--pairs", "3000", "100"])
+    assert [argv[0] for argv in asked_for] == ["--pairs=100", "--pairs=3000"]
+    assert asked_for[0][2:] == ["--scale=1.0", "--compare", "--resume"]
+    assert (tmp_path / "pairs.md").read_text().splitlines()[2:] == [
+        "| 100 | 0.200 | 0.400 | 0.50 | 0.100 | 0.150 |", "| 3,000 | 0.200 | 0.400 | 0.50 | 0.100 | 0.150 |",
+    ]  # fmt: skip
+    assert (tmp_path / "pairs.png").stat().st_size > 5000
 
 
 def wave(samples, rate: int = RATE) -> dict:
@@ -244,7 +262,7 @@ SECOND = np.zeros(RATE, np.float32)
 def test_bad_input_is_named_before_anything_is_trained(few, recognition, monkeypatch, tmp_path, audio, text, message):
     features = Features({"text": Value("string"), "audio": {"bytes": Value("binary"), "path": Value("string")}})
     rows = {"text": [text, *SENTENCES[:3]], "audio": [audio, *[wave(SECOND)] * 3]}
-    monkeypatch.setattr(recognition, "named_dataset", lambda *_: Dataset.from_dict(rows, features=features))
+    monkeypatch.setattr("task.named_dataset", lambda *_: Dataset.from_dict(rows, features=features))
     with pytest.raises(ValueError, match=message):
         recognition.main(asked(tmp_path, unpaired=0))
     assert not (tmp_path / "out" / "model").exists()

@@ -71,3 +71,5 @@ def test_refuses_what_it_cannot_take():
         fixed.encode(torch.zeros(2, 1, 2000), whole & (torch.arange(2000) < 1000))
     with pytest.raises(ValueError, match="half the sampling rate, 4000, got 80 and 7600"):
         LogMelExtractor.from_components(sampling_rate=8000)
+    with pytest.raises(ValueError, match="`win_length` must be at most n_fft 512, got 1024"):
+        LogMelExtractor.from_components(n_fft=512)

@@ -220,6 +220,7 @@ def test_refuses_a_source_that_it_cannot_take():
     ("settings", "message"),
     [
         ({"sampling_rate": 8000}, "half the sampling rate, 4000, got 80 and 7600"),
+        ({"n_fft": 512}, "`win_length` must be at most n_fft 512, got 1024"),
         ({"hop_length": 513}, "`hop_length` must be 1 to half of `win_length`, 512, .*; got 513"),
         ({"num_iterations": 0}, "`num_iterations` must be at least 1, got 0"),
         ({"momentum": 1.0}, "`momentum` must be from 0 to less than 1, got 1.0"),

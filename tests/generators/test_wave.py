@@ -39,7 +39,8 @@ def test_pieces_of_source_and_target_belong_together():
     source = torch.randn(3, 64, 20)
     wave = source.mT.flatten(1)[:, None]
     mask = torch.arange(20) < torch.tensor([20, 9, 3])[:, None]
-    output = generator(wave, source, mask, mask.repeat_interleave(64, dim=1))
+    padded = mask.repeat_interleave(64, dim=1)
+    output = generator(wave.masked_fill(~padded[:, None], 9.0), source, mask, padded)
     assert output.reconstruction.shape == (3, 1, 320) and output.loss == 0
     assert (output.reconstruction[2, 0, 192:] == 0).all(), "what is too short is filled up"
     assert generator.eval()(wave, source).reconstruction.shape == wave.shape

@@ -42,6 +42,8 @@ class LogMelExtractorConfig(ExtractorConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        if self.win_length > self.n_fft:
+            raise ValueError(f"`win_length` must be at most n_fft {self.n_fft}, got {self.win_length}.")
         if not 0 <= self.min_frequency < self.max_frequency <= self.sampling_rate / 2:
             raise ValueError(
                 f"`min_frequency` and `max_frequency` must be between 0 and half the sampling rate, "

@@ -173,7 +173,7 @@ class SourceEncoder(PreTrainedModel):
 
     def _representation_embedding(self) -> nn.Module:
         config, encoder = self.config, self.representation_encoder
-        width = self.width if encoder is None else encoder.config.hidden_size
+        width = self.width if encoder is None else _input_width(encoder)
         if config.source_num_codes is None:
             return nn.Linear(config.source_shape[0], width)
         return nn.Embedding(config.source_num_codes * config.source_num_codebooks, width)
@@ -328,6 +328,10 @@ def _hidden_mask(encoder: PreTrainedModel, mask: torch.Tensor, length: int) -> t
 
 def _fitting(found: int, width: int) -> nn.Module:
     return nn.Identity() if found == width else nn.Linear(found, width)
+
+
+def _input_width(encoder: PreTrainedModel) -> int:
+    return getattr(encoder.config, "feature_projection_input_dim", None) or encoder.config.hidden_size
 
 
 def _output_width(encoder: PreTrainedModel) -> int:

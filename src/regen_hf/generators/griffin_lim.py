@@ -57,6 +57,8 @@ class GriffinLimGeneratorConfig(GeneratorConfig):
                 f"`min_frequency` and `max_frequency` must be between 0 and half the sampling rate, "
                 f"{self.sampling_rate / 2:g}, got {self.min_frequency} and {self.max_frequency}."
             )
+        if self.win_length > self.n_fft:
+            raise ValueError(f"`win_length` must be at most n_fft {self.n_fft}, got {self.win_length}.")
         if not 1 <= self.hop_length <= self.win_length / 2:
             raise ValueError(
                 f"`hop_length` must be 1 to half of `win_length`, {self.win_length / 2:g}, so that frames overlap; "
@@ -83,7 +85,7 @@ class GriffinLimGenerator(PreTrainedGenerator):
 
     It finds magnitudes with such mels (Lee and Seung, 2001), and phases that agree with each other where frames overlap
     by the fast algorithm of Griffin and Lim (Perraudin et al., 2013, algorithm 2). Speech can be understood, but sounds
-    metallic: a [`VocoderGenerator`] that has learned its kind of sound does better.
+    metallic: an [`InverseSTFTGenerator`] or a [`VocoderGenerator`] that has learned its kind of sound does better.
 
     Example:
         >>> from regen_hf import LogMelExtractor

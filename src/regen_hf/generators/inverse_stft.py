@@ -1,5 +1,6 @@
 """Waves from frames by an encoder that says their spectrum, and the inverse Fourier transform."""
 
+import math
 from typing import Any
 
 import torch
@@ -12,14 +13,13 @@ from ..outputs import Representation, RepresentationSpec
 from .conditioning import ConditionalGeneratorConfig, SourceEncoder, describe_source
 from .parallel import position_limit
 from .source_encoders import load_source_encoders
-from .wave import WaveGenerator, check_segment_frames
-
-LOUDEST = 100.0
-"""Magnitudes are no greater, so that the first steps of training cannot be of any size (Siuzdak, 2023)."""
+from .wave import WaveGenerator, check_settings_of_waves
 
 
 class InverseSTFTGeneratorConfig(ConditionalGeneratorConfig):
     """
+    Frames are all that is read: nothing else that describes a source may be given.
+
     Args:
         sampling_rate: samples a second of the wave; a whole multiple of `source_rate`.
         source_shape, source_rate: of the frames, as of any source representation.
@@ -40,14 +40,16 @@ class InverseSTFTGeneratorConfig(ConditionalGeneratorConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        check_segment_frames(self.segment_frames)
+        check_settings_of_waves(self.segment_frames, self.generation)
         if self.condition_dropout:
             raise ValueError(f"`condition_dropout` must be 0, got {self.condition_dropout}: there is no guidance.")
-        if self.generation:
-            raise ValueError(f"`generation` must be empty, got {sorted(self.generation)}: nothing is drawn.")
+        if self.num_mels < 1:
+            raise ValueError(f"`num_mels` must be at least 1, got {self.num_mels}.")
+        if self.num_classes is not None or self.reads_encoders:
+            raise ValueError("an inverse STFT generator reads frames only: no classes, and no `source_encoder`.")
         if self.source_rate is None:
             return  # a config of defaults, which describes no generator
-        if self.sampling_rate % self.source_rate:
+        if not math.isclose(self.hop_length * self.source_rate, self.sampling_rate, rel_tol=1e-6):
             raise ValueError(
                 f"`sampling_rate` must be a whole multiple of `source_rate` {self.source_rate:g}, got "
                 f"{self.sampling_rate}."
@@ -71,8 +73,8 @@ class InverseSTFTGenerator(WaveGenerator):
     """Makes a wave `(1, samples)` of frames: an encoder reads them all and says the magnitude and the phase of each
     frequency of each frame, of which the inverse short-time Fourier transform makes the wave (Vocos, Siuzdak, 2023).
 
-    It works at the rate of the frames, so it learns and runs many times as fast as a [`VocoderGenerator`] that works
-    at that of the samples. The frames are of any kind that has a rate: log-mels, latents or codes of a codec.
+    All layers work at the rate of the frames, where those of a [`VocoderGenerator`] climb to that of the samples. The
+    frames are of any kind that has a rate: log-mels, latents or codes of a codec.
 
     Example:
         >>> from transformers import Wav2Vec2BertConfig
@@ -92,6 +94,8 @@ class InverseSTFTGenerator(WaveGenerator):
 
     def __init__(self, config: InverseSTFTGeneratorConfig, source_encoders: dict[str, PreTrainedModel] | None = None):
         super().__init__(config)
+        if config.source_representation_encoder_config is None:
+            raise ValueError("`encoder` is missing: a transformers encoder that reads the frames.")
         width = config.source_representation_encoder_config.hidden_size
         self.source_encoder = SourceEncoder(config, width, source_encoders)
         self._room = position_limit(self.source_encoder.representation_encoder)
@@ -104,20 +108,40 @@ class InverseSTFTGenerator(WaveGenerator):
         """
         Args:
             encoder: a transformers encoder of vectors by name, live, or new from a config, such as
-                `Wav2Vec2BertConfig` or `BertConfig`; what sees its surroundings, such as a conformer, serves best.
+                `Wav2Vec2BertConfig` or `BertConfig`.
             source: what the frames are, with their rate.
             settings: the other fields of [`InverseSTFTGeneratorConfig`].
 
         Raises:
-            ValueError: if the frames have no rate, or one of which `sampling_rate` is no whole multiple.
+            ValueError: if the frames have no rate, or one of which `sampling_rate` is no whole multiple; if the encoder
+                does not read vectors, or gives more or fewer than it reads.
         """
         check_settings(InverseSTFTGeneratorConfig, settings)
-        if source.rate is None or source.shape[-1] is not None or len(source.shape) > 2:
+        dimensions = 1 if source.num_codes is not None and source.num_codebooks == 1 else 2
+        if source.rate is None or source.shape[-1] is not None or len(source.shape) != dimensions:
             raise ValueError(f"`source` must be frames of any number, with a rate, got {source}.")
         encoders = load_source_encoders(None, encoder)
         described = {f"{name}_config": each.config.to_dict() for name, each in encoders.items()}
         config = InverseSTFTGeneratorConfig(**described, **describe_source(source), **settings)
-        return cls(config, source_encoders=encoders)
+        made = cls(config, source_encoders=encoders)
+        made._probe()
+        return made
+
+    @torch.no_grad()
+    def _probe(self) -> None:
+        """Raises `ValueError` where the encoder does not read vectors, or gives more or fewer than it reads."""
+        spec, training = self.config.source_spec, self.training
+        example = torch.zeros((1, *spec.shape[:-1], 2), dtype=torch.float if spec.num_codes is None else torch.long)
+        name = type(self.source_encoder.representation_encoder).__name__
+        self.eval()
+        try:
+            found = self.source_encoder(source=example.to(self.device)).hidden.shape[1]
+        except Exception as error:
+            raise ValueError(f"`encoder` {name} does not read vectors as an encoder does: {error}") from error
+        finally:
+            self.train(training)
+        if found != 2:
+            raise ValueError(f"`encoder` {name} must give a state for each frame, got {found} for 2.")
 
     @classmethod
     def for_spec(
@@ -125,7 +149,10 @@ class InverseSTFTGenerator(WaveGenerator):
     ) -> "InverseSTFTGenerator":
         if target.num_codes is not None or target.shape != (1, None) or target.rate is None or source is None:
             raise ValueError(f"InverseSTFTGenerator makes mono waves with a rate of frames, not {target} of {source}.")
-        return cls.from_components(part, source, sampling_rate=round(target.rate), **settings)
+        rate = settings.pop("sampling_rate", round(target.rate))
+        if rate != target.rate:
+            raise ValueError(f"`sampling_rate` must be that of the target, {target.rate:g}, got {rate}.")
+        return cls.from_components(part, source, sampling_rate=rate, **settings)
 
     def fit_statistics(self, targets, sources=None) -> None:
         """Measures mean and deviation of continuous frames `(batch, channels, frames)`."""
@@ -134,9 +161,6 @@ class InverseSTFTGenerator(WaveGenerator):
     def _check(self, source: torch.Tensor | None) -> None:
         if source is None:
             raise ValueError("`source` is missing: waves are made of frames.")
-        if self._room is not None and source.shape[-1] > self._room:
-            name = type(self.source_encoder.representation_encoder).__name__
-            raise ValueError(f"{name} has {self._room} positions, but `source` has {source.shape[-1]} frames.")
 
     def _waves(
         self, source: torch.Tensor, mask: torch.Tensor | None, generator: torch.Generator | None
@@ -146,11 +170,17 @@ class InverseSTFTGenerator(WaveGenerator):
     def _wave(self, source: torch.Tensor) -> torch.Tensor:
         """Frames `(batch, ..., frames)` to `(batch, 1, frames × hop_length)`."""
         hop, frames = self.config.hop_length, source.shape[-1]
+        if not frames:
+            raise ValueError("`source` has a row of 0 frames, but a wave is made of at least 1.")
+        if self._room is not None and frames > self._room:
+            name = type(self.source_encoder.representation_encoder).__name__
+            raise ValueError(f"{name} has {self._room} positions, but `source` has {frames} frames.")
         hidden = self.source_encoder(source=source).hidden
         # one more frame like the last, so that the last samples lie between two frames as all others do
         hidden = torch.cat([hidden, hidden[:, -1:]], dim=1)
-        magnitude, phase = self.head(hidden).float().mT.chunk(2, dim=1)
-        spectrum = torch.polar(magnitude.exp().clamp(max=LOUDEST), phase)
+        level, phase = self.head(hidden).float().mT.chunk(2, dim=1)
+        loudest = math.log(self.size / 2)  # twice what a full-scale sine is under a Hann window
+        spectrum = torch.polar(level.clamp(max=loudest).exp(), phase)
         window = torch.hann_window(self.size, device=spectrum.device)
         wave = torch.istft(spectrum, self.size, hop, self.size, window, length=frames * hop)
         return wave[:, None].to(self.head.weight.dtype)

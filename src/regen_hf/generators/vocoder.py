@@ -15,7 +15,7 @@ from ..contracts import GeneratorConfig, check_settings
 from ..outputs import Representation, RepresentationSpec, concatenate
 from ..pretrained import HubReference, hosted
 from .noising import row_generators
-from .wave import WaveGenerator, check_segment_frames
+from .wave import WaveGenerator, check_settings_of_waves
 
 FIELDS = (("model_in_dim", "upsample_rates"), ("num_mel_bins", "resblock_stride_sizes"))
 """What vocoders' configs call the number of mel bins, and the factors that make a frame's samples."""
@@ -27,7 +27,8 @@ class VocoderGeneratorConfig(GeneratorConfig):
         vocoder_config: the transformers vocoder.
         sampling_rate: samples a second of the wave, where the vocoder's own config does not say it.
         segment_frames: how many frames of each row training reads, a random piece every time (Kong et al., 2020, read
-            32 frames of 256 samples); `None` for whole rows, one by one where they differ in length.
+            32 frames of 256 samples); `None` for whole rows, one by one where there is
+            a mask.
     """
 
     model_type = "regen_vocoder"
@@ -41,7 +42,7 @@ class VocoderGeneratorConfig(GeneratorConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        check_segment_frames(self.segment_frames)
+        check_settings_of_waves(self.segment_frames, self.generation)
 
     @property
     def num_mels(self) -> int:
@@ -124,7 +125,10 @@ class VocoderGenerator(WaveGenerator):
             raise ValueError(
                 f"`vocoder` must make waves of log-mel spectrograms, which {type(model).__name__} does not."
             )
-        rate = described.get("sampling_rate") or settings.get("sampling_rate")
+        rate, given = described.get("sampling_rate"), settings.get("sampling_rate")
+        if rate and given and rate != given:
+            raise ValueError(f"`sampling_rate` must be that of {type(model).__name__}, {rate}, got {given}.")
+        rate = rate or given
         if rate is None:
             raise ValueError(f"`sampling_rate` is missing: the config of {type(model).__name__} does not say it.")
         config = VocoderGeneratorConfig(vocoder_config=described, **{**settings, "sampling_rate": rate})
@@ -142,11 +146,14 @@ class VocoderGenerator(WaveGenerator):
     def _waves(
         self, source: torch.Tensor, mask: torch.Tensor | None, generator: torch.Generator | None
     ) -> Representation:
-        lengths = [source.shape[2]] * len(source) if mask is None else mask.sum(-1).tolist()
+        # one pass for all pieces: what convolutions make of their padding is not counted
+        at_once = mask is None or (self.training and self.config.segment_frames is not None)
+        lengths = [source.shape[2]] * len(source) if at_once else mask.sum(-1).tolist()
         rows = [None] * len(lengths) if generator is None else row_generators(generator, len(lengths))
         noise = [self._noise(*each) if self._takes_noise else None for each in zip(lengths, rows, strict=True)]
-        if mask is None:
-            return Representation(self._run(source, noise))
+        if at_once:
+            mask = None if mask is None else mask.repeat_interleave(self.config.hop_length, dim=1)
+            return Representation(self._run(source, noise), mask)
         waves = [
             self._run(source[row : row + 1, :, :length], noise[row : row + 1]) for row, length in enumerate(lengths)
         ]

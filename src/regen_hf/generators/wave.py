@@ -7,10 +7,15 @@ from ..lengths import random_segments
 from ..outputs import LossOutput, Representation
 from ..spectral import distance, log_mel, spectral_distance
 
+LONGEST_HOP = 256
+"""The mels of the loss are no further apart, so that no sample of a longer frame is left out."""
 
-def check_segment_frames(segment_frames: int | None) -> None:
+
+def check_settings_of_waves(segment_frames: int | None, generation: dict | None) -> None:
     if segment_frames is not None and segment_frames < 1:
         raise ValueError(f"`segment_frames` must be at least 1, or None, got {segment_frames}.")
+    if generation:
+        raise ValueError(f"`generation` must be empty, got {sorted(generation)}: `generate` has no settings.")
 
 
 class WaveGenerator(PreTrainedGenerator):
@@ -30,27 +35,28 @@ class WaveGenerator(PreTrainedGenerator):
 
         Args:
             target: `(batch, 1, samples)`.
-            source: `(batch, num_mels, frames)`.
+            source: frames, `(batch, ..., frames)`.
             source_mask, target_mask: `(batch, frames)` and `(batch, samples)`; padding does not count.
 
         In training with `segment_frames`, loss and reconstruction are those of the pieces.
         """
         self._check(source)
+        if target.ndim != 3 or target.shape[1] != 1:
+            raise ValueError(f"`target` must have the shape (batch, 1, samples), got {tuple(target.shape)}.")
         if self.training and self.config.segment_frames is not None:
-            source, target, target_mask = self._segments(source, source_mask, target, target_mask)
-            source_mask = None  # one pass for all rows; what it makes of padding does not count
+            source, source_mask, target, target_mask = self._segments(source, source_mask, target, target_mask)
         made = self._waves(source, source_mask, None)
         length = min(made.values.shape[-1], target.shape[-1])
         generated, true = made.values[..., :length].float(), target[..., :length].float()
         masks = [mask[:, :length] for mask in (made.mask, target_mask) if mask is not None]
         mask = torch.stack(masks).all(0) if masks else None
-        config = self.config
+        hop = min(self.config.hop_length, LONGEST_HOP)
 
         def mel(wave: torch.Tensor) -> torch.Tensor:
-            return log_mel(wave, config.sampling_rate, config.num_mels, hop_length=config.hop_length)
+            return log_mel(wave, self.config.sampling_rate, self.config.num_mels, hop_length=hop)
 
         terms = {
-            "mel": distance(mel, generated, true, mask, config.hop_length),
+            "mel": distance(mel, generated, true, mask, hop),
             "spectral": spectral_distance(generated, true, mask),
         }
         detached = {name: term.detach() for name, term in terms.items()}
@@ -58,15 +64,16 @@ class WaveGenerator(PreTrainedGenerator):
 
     def _segments(
         self, source: torch.Tensor, source_mask: torch.Tensor | None, target: torch.Tensor, target_mask
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """A random piece of each row of both, and where both are real, `(batch, samples)`."""
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+        """A random piece of each row of source and target, each with its mask, `None` where all frames are real."""
         hop = self.config.hop_length
         frames, wave = random_segments(
             self.config.segment_frames,
             (Representation(source, source_mask), 1),
             (Representation(target, target_mask), hop),
         )
-        return frames.values, wave.values, wave.mask & frames.mask.repeat_interleave(hop, dim=-1)
+        mask = wave.mask & frames.mask.repeat_interleave(hop, dim=-1)
+        return frames.values, None if frames.mask.all() else frames.mask, wave.values, mask
 
     @torch.no_grad()
     def generate(
@@ -78,9 +85,9 @@ class WaveGenerator(PreTrainedGenerator):
     ) -> Representation:
         """
         Args:
-            source: log-mel spectrograms, `(batch, num_mels, frames)`.
+            source: frames, `(batch, ..., frames)`.
             source_mask: `(batch, frames)`, true where they are real.
-            generator: gives the same waves for the same spectrograms, for a vocoder that starts from noise.
+            generator: gives the same waves for the same frames, for what starts from noise.
         """
         self._check(source)
         return self._waves(source, source_mask, generator)

@@ -1,0 +1,114 @@
+"""What the examples have in common: their arguments, what is held out, and what a run is given and leaves."""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+import zlib
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from regen_hf import StageArguments, write_model_card
+
+STAGES = ("extractor", "prior", "decoder")
+
+
+def make_parser(
+    description: str, output: str, representations: Collection[str], default: str
+) -> argparse.ArgumentParser:
+    """With the arguments that every example takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--representation", choices=representations, default=default, help="what Y′ is")
+    parser.add_argument("--output", type=Path, default=Path(output), help="folder of the results")
+    parser.add_argument("--dataset", help="a dataset by Hub name or folder, instead of the example's own")
+    parser.add_argument("--dataset-split", default="train", help="which split of that dataset")
+    parser.add_argument("--on-bad-example", choices=("raise", "skip"), default="raise", help="what to do with one")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps of every stage")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on with the run that was interrupted")
+    parser.add_argument("--report-to", nargs="*", default=[], help="trackers, such as tensorboard or trackio")
+    return parser
+
+
+def is_held_out(key: str) -> bool:
+    """The rule of every example in this project: one key in ten is never trained on."""
+    return zlib.crc32(key.encode("utf-8")) % 10 == 0
+
+
+def named_dataset(name: str, split: str, builder: str):
+    """A dataset by its Hub name, or from a folder of files with a `metadata.csv` or `.jsonl`, by one of datasets'
+    builders of such folders."""
+    from datasets import load_dataset
+
+    if Path(name).is_dir():
+        return load_dataset(builder, data_dir=name, split=split)
+    return load_dataset(name, split=split)
+
+
+def stage_arguments(recipes: dict[str, dict], steps: dict[str, int], seed: int) -> dict[str, StageArguments]:
+    """What each stage is trained with; four evaluations each.
+
+    Args:
+        recipes: fields of [`StageArguments`] by stage.
+        steps: how many steps each stage that is to be trained has.
+    """
+    found = {}
+    for stage, count in steps.items():
+        recipe = {**recipes[stage], "warmup_steps": min(recipes[stage]["warmup_steps"], count // 10)}
+        shared = {"mixed_precision": "bf16", "seed": seed, "eval_every": -(-count // 4)}
+        found[stage] = StageArguments(max_steps=count, **recipe, **shared)
+    return found
+
+
+def scaled(steps: dict[str, int], scale: float) -> dict[str, int]:
+    return {stage: max(1, round(count * scale)) for stage, count in steps.items()}
+
+
+def costs(results) -> dict:
+    """Seconds and parameters of each stage."""
+    seconds = {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
+    return {**seconds, **{f"parameters_{result.name}": result.parameters for result in results}}
+
+
+def describe(folder: Path, metrics: dict, **card) -> None:
+    """Writes the model card of a run's model; `card` as `write_model_card` takes it."""
+    summary = json.loads((folder / "training_summary.json").read_text(encoding="utf-8"))
+    write_model_card(folder / "model", summary, metrics, **card)
+
+
+def write_metrics(folder: Path, metrics: dict, started: float) -> None:
+    """`metrics.json`, with what the whole run since `started`, by `time.perf_counter`, has cost."""
+    metrics["seconds_total"] = round(time.perf_counter() - started, 1)
+    metrics["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    metrics["cpu_cores"] = os.cpu_count()
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def compare(train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics: dict, trial: int) -> dict:
+    """What the direct map reaches in the time that all stages took together, with the prefix `direct_`.
+
+    Args:
+        train: trains it in a folder for these steps of each stage, and gives its metrics.
+        folder: of the whole run; its metrics.json is written anew.
+        metrics: of the way over Y′.
+        trial: how many steps tell how many fit into the time.
+    """
+    budget = sum(metrics.get(f"seconds_{stage}", 0) for stage in STAGES)
+    timed = train(folder / "direct" / "trial", {"prior": trial})
+    steps = max(1, round(trial * budget / timed["seconds_prior"]))
+    direct = train(folder / "direct", {"prior": steps})
+    metrics |= {f"direct_{name}": value for name, value in direct.items()}
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    return metrics
+
+
+def end_with(main: Callable[[], None]) -> None:
+    """Runs a script; what it raises because of what it was given ends it with one line."""
+    try:
+        main()
+    except KeyboardInterrupt as interrupt:
+        sys.exit(f"\n{str(interrupt) or 'stopped before anything was trained'}")
+    except (ValueError, OSError, TypeError, ImportError) as error:
+        sys.exit(f"error: {error}")
