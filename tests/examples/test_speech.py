@@ -3,7 +3,6 @@
 import importlib
 import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import soundfile
 import torch
 from datasets import Dataset, Features, Value
+from example_modules import load
 from named_extractors import EXTRACTORS
 from transformers import (
     AutoConfig,
@@ -26,27 +26,12 @@ from transformers import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-MODULES = ("run", "models", "evaluate", "pairs")
 SENTENCES = [
     "open the file and read it", "return the name of the folder", "close the window at once", "a list of all words",
     "the number of rows is wrong", "write the text to a file", "this is the last line", "read one word after the other",
     "give the size of the list", "find the first empty row", "sort all rows by name", "the end of the text",
 ]  # fmt: skip
 RATE = 16000
-
-
-def load(task: str, part: str = "run"):
-    """`run.py` or another module of an example, whose folder holds modules with the same names as another's."""
-    kept = {name: sys.modules.pop(name, None) for name in MODULES}
-    sys.path.insert(0, str(EXAMPLES / task))
-    try:
-        return importlib.import_module(part)
-    finally:
-        sys.path.remove(str(EXAMPLES / task))
-        for name, module in kept.items():
-            sys.modules.pop(name, None)
-            if module is not None:
-                sys.modules[name] = module
 
 
 @pytest.fixture(scope="module")

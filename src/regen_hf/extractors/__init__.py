@@ -5,6 +5,7 @@ from .codec import CodecExtractor, CodecExtractorConfig
 from .downsample import DownsampleExtractor, DownsampleExtractorConfig
 from .encoder import EncoderExtractor, EncoderExtractorConfig
 from .identity import IdentityExtractor, IdentityExtractorConfig
+from .keywords import KeywordExtractor, KeywordExtractorConfig
 from .log_mel import LogMelExtractor, LogMelExtractorConfig
 from .phonemes import PhonemeExtractor, PhonemeExtractorConfig
 from .text_autoencoder import TextAutoencoderExtractor, TextAutoencoderExtractorConfig
@@ -20,6 +21,8 @@ __all__ = [
     "EncoderExtractorConfig",
     "IdentityExtractor",
     "IdentityExtractorConfig",
+    "KeywordExtractor",
+    "KeywordExtractorConfig",
     "LogMelExtractor",
     "LogMelExtractorConfig",
     "PhonemeExtractor",

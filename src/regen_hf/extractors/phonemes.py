@@ -1,30 +1,22 @@
 """Y′ by rule: the phonemes of a text."""
 
-import functools
 from collections.abc import Iterable
 
 import torch
-from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase
 
-from ..contracts import ExtractorConfig, RuleExtractor
 from ..espeak import SPACE, UNKNOWN, check_inventory, inventory_of, phonemes, spelled
-from ..outputs import Representation, RepresentationSpec
+from ..outputs import RepresentationSpec
+from .text_rule import TextRuleExtractor, TextRuleExtractorConfig, describe_tokenizer, read_tokenizer
 
 
-@functools.lru_cache(maxsize=4)
-def _tokenizer(described: str) -> Tokenizer:
-    return Tokenizer.from_str(described)
-
-
-class PhonemeExtractorConfig(ExtractorConfig):
+class PhonemeExtractorConfig(TextRuleExtractorConfig):
     """
     Args:
         language: as [`phonemes`] takes it.
         stress: whether a phoneme with a stress mark is another one.
         phonemes: what each code stands for: first `" "`, between words, then `"<unk>"`, for a phoneme that is not
             listed, then phonemes in IPA.
-        tokenizer: of Y, as the JSON of a `tokenizers.Tokenizer`, so that a checkpoint is whole.
     """
 
     model_type = "regen_phonemes"
@@ -32,22 +24,17 @@ class PhonemeExtractorConfig(ExtractorConfig):
     language: str = "en-us"
     stress: bool = False
     phonemes: list[str] | tuple[str, ...] = (SPACE, UNKNOWN)
-    tokenizer: str | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         check_inventory(self.phonemes)
 
     @property
-    def target_spec(self) -> RepresentationSpec:
-        return RepresentationSpec((None,), _tokenizer(self.tokenizer).get_vocab_size())
-
-    @property
     def representation_spec(self) -> RepresentationSpec:
         return RepresentationSpec((None,), len(self.phonemes))
 
 
-class PhonemeExtractor(RuleExtractor):
+class PhonemeExtractor(TextRuleExtractor):
     """What espeak-ng says a text sounds like: a code a phoneme, and one between words.
 
     Example:
@@ -67,8 +54,6 @@ class PhonemeExtractor(RuleExtractor):
 
     def __init__(self, config: PhonemeExtractorConfig):
         super().__init__(config)
-        if config.tokenizer is None:
-            raise ValueError("`tokenizer` must be the JSON of a tokenizer, got None: use PhonemeExtractor.from_texts.")
         self.codes = {phoneme: code for code, phoneme in enumerate(config.phonemes)}
 
     @classmethod
@@ -85,36 +70,15 @@ class PhonemeExtractor(RuleExtractor):
             TypeError: for a slow tokenizer.
             ValueError: for a language that espeak-ng does not know, and a text with nothing to pronounce.
         """
-        if not isinstance(tokenizer, PreTrainedTokenizerFast):
-            raise TypeError(f"`tokenizer` must be a fast transformers tokenizer, got {type(tokenizer).__name__}.")
-        backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        backend.no_truncation()
-        backend.no_padding()
+        described = describe_tokenizer(tokenizer)
+        backend = read_tokenizer(described)
         ids = [backend.encode(text, add_special_tokens=False).ids for text in texts]
         said = _said([backend.decode(row) for row in ids], "texts", language, stress)
-        settings = {"language": language, "stress": stress, "tokenizer": backend.to_str()}
+        settings = {"language": language, "stress": stress, "tokenizer": described}
         return cls(PhonemeExtractorConfig(phonemes=inventory_of(said), **settings))
 
-    def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
-        """Token ids `(batch, length)` to codes `(batch, places)`, both `torch.long`, with a mask of its own length.
-
-        Raises:
-            ValueError: for anything but token ids, and for a row with nothing to pronounce.
-        """
-        vocabulary = self.config.target_spec.num_codes
-        if target.dim() != 2:
-            raise ValueError(f"`target` must be text (batch, length), got {tuple(target.shape)}.")
-        if target.is_floating_point() or ((target < 0) | (target >= vocabulary)).any():
-            raise ValueError(f"`target` must be token ids from 0 to {vocabulary - 1}.")
-        rows = (
-            target if target_mask is None else [row[own] for row, own in zip(target, target_mask.bool(), strict=True)]
-        )
-        texts = [_tokenizer(self.config.tokenizer).decode(row.tolist()) for row in rows]
-        said = _said(texts, "target", self.config.language, self.config.stress)
-        codes = [torch.tensor(self._codes(words), device=target.device) for words in said]
-        lengths = torch.tensor([len(row) for row in codes], device=target.device)
-        values = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True)
-        return Representation(values, torch.arange(values.shape[1], device=target.device) < lengths[:, None])
+    def _rows(self, texts: list[str]) -> list[list[int]]:
+        return [self._codes(words) for words in _said(texts, "target", self.config.language, self.config.stress)]
 
     def _codes(self, words: list[list[str]]) -> list[int]:
         return [self.codes.get(each, self.codes[UNKNOWN]) for each in spelled(words)]

@@ -1,0 +1,54 @@
+"""How near generated sentences are to the true ones, on held-out functions only."""
+
+import sacrebleu
+import torch
+from rouge_score.rouge_scorer import RougeScorer
+
+from regen_hf import RegenerationPipeline, Representation
+
+
+def measure(pipe: RegenerationPipeline, held, source_column: str, target_column: str) -> tuple[dict, list[str]]:
+    """What is written, and what the way over Y′ costs.
+
+    Args:
+        held: the held-out rows.
+
+    Returns:
+        `chrf` (Popović, 2015) and `rouge_l` (Lin, 2004, F1, the mean over sentences), both from 0 to 100. Where Y′ is
+        not Y, also `..._true`, of decode(true Y′), and `..._disturbed`, of the same after one code in ten was replaced.
+        And what was written, for each row.
+    """
+    target, model = pipe.processor.target, pipe.model
+    given = target.as_target(held[target_column])
+    true = [row["text"] for row in target.from_target(given["target"], given["target_mask"])]  # perhaps in lower case
+    written = [row["text"] for row in pipe(held[source_column], batch_size=32)]
+    metrics = scores(true, written)
+    extractor = model.config.extractor_config
+    if extractor.target_spec != extractor.representation_spec or model.decoder_model is not None:
+        encoded = model.encode(**{name: value.to(model.device) for name, value in given.items()})
+        for name, each in {"true": encoded, "disturbed": _disturbed(extractor.representation_spec, encoded)}.items():
+            metrics |= {f"{key}_{name}": value for key, value in scores(true, _decoded(pipe, each)).items()}
+    return metrics | {"heldout_count": len(held), "parameters": model.num_parameters()}, written
+
+
+def scores(true: list[str], written: list[str]) -> dict[str, float]:
+    """`chrf` and `rouge_l`."""
+    scorer = RougeScorer(["rougeL"])
+    found = [scorer.score(a, b)["rougeL"].fmeasure for a, b in zip(true, written, strict=True)]
+    chrf = sacrebleu.corpus_chrf(written, [true]).score
+    return {"chrf": round(chrf, 2), "rouge_l": round(100 * sum(found) / len(found), 2)}
+
+
+def _decoded(pipe: RegenerationPipeline, representation: Representation, size: int = 64) -> list[str]:
+    texts = []
+    for values, mask in zip(representation.values.split(size), representation.mask.split(size), strict=True):
+        made = pipe.model.decode(Representation(values, mask))
+        texts += [row["text"] for row in pipe.processor.target.from_target(made.values, made.mask)]
+    return texts
+
+
+def _disturbed(spec, true: Representation) -> Representation:
+    generator = torch.Generator().manual_seed(0)
+    other = torch.randint(spec.num_codes, true.values.shape, generator=generator).to(true.values.device)
+    replaced = torch.rand(true.values.shape, generator=generator).to(true.values.device) < 0.1
+    return Representation(torch.where(replaced, other, true.values) * true.mask, true.mask)

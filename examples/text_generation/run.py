@@ -1,0 +1,155 @@
+"""Trains what writes the first sentence of a function's docstring from its signature, from nothing, and measures it.
+
+python examples/text_generation/run.py                              # Y′ = keywords in order
+python examples/text_generation/run.py --representation text_codes  # another Y′, by one argument
+python examples/text_generation/run.py --dataset FOLDER_OR_HUB_NAME --source-column title --target-column summary
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+import task
+import torch
+from data import functions, split
+from evaluate import measure
+from models import LONGEST, REPRESENTATIONS
+from transformers import pipeline
+from transformers.utils import logging
+
+from regen_hf import (
+    RegenerationProcessor,
+    TextModality,
+    check_columns,
+    check_output_folder,
+    check_texts,
+    plot_losses,
+    readable_examples,
+    train_regenerator,
+)
+
+STEPS = {
+    "keywords": {"prior": 900, "decoder": 700},
+    "text_codes": {"extractor": 700, "prior": 900},
+    "identity": {"prior": 1600},
+}
+SHARED = {"learning_rate": 4e-3, "optimizer": "muon", "beta2": 0.98, "warmup_steps": 80, "batch_size": 64}
+RECIPES = {
+    "extractor": SHARED,
+    "prior": {**SHARED, "group_by_length": True},
+    "decoder": {**SHARED, "group_by_length": True},
+}
+PIECES = 4000
+TRIAL = 60  # steps of the direct map that tell how many fit into its time
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = task.make_parser(__doc__, "outputs/text_generation", REPRESENTATIONS, "keywords")
+    parser.add_argument("--pairs", type=int, default=20_000, help="how many sentences have their signature")
+    parser.add_argument("--unpaired", type=int, default=60_000, help="how many further sentences there are")
+    parser.add_argument("--heldout", type=int, default=500, help="how many held-out pairs to measure on")
+    parser.add_argument("--source-column", default="signature", help="the dataset's column of sources")
+    parser.add_argument("--target-column", default="sentence", help="its column of sentences")
+    parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
+    return parser.parse_args(argv)
+
+
+def load_data(options: argparse.Namespace):
+    """Pairs, further sentences, and held-out pairs, as datasets."""
+    if not options.dataset:
+        rows = functions(Path("outputs/text_data"))
+        parts = split(rows, options.pairs, options.unpaired, options.heldout)
+        names = {"signature": options.source_column, "sentence": options.target_column}
+        return [part.rename_columns({k: names[k] for k in part.column_names if k != names[k]}) for part in parts]
+    rows = task.named_dataset(options.dataset, options.dataset_split, "text")
+    check_columns(rows, [options.source_column, options.target_column])
+    reads = {options.source_column: check_texts, options.target_column: check_texts}
+    rows = readable_examples(rows, reads, options.on_bad_example)
+    held = [i for i, key in enumerate(rows[options.source_column]) if task.is_held_out(key)]
+    trained = sorted(set(range(len(rows))) - set(held))
+    pairs, further = trained[: options.pairs], trained[: options.pairs + options.unpaired]
+    further = rows.select(further).select_columns([options.target_column])
+    return rows.select(pairs), further, rows.select(held[: options.heldout])
+
+
+def train_and_measure(
+    options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **build
+) -> dict:
+    """One regenerator from nothing; returns its metrics."""
+    pairs, further, held = data
+    column = options.target_column
+    texts = [*pairs[options.source_column], *pairs[column], *further[column]]
+    target = TextModality.from_pieces(texts, PIECES, max_length=LONGEST)
+    processor = RegenerationProcessor(TextModality(target.tokenizer, LONGEST), target)
+    torch.manual_seed(options.seed)
+    model = REPRESENTATIONS[representation](processor.source, target, **build)
+    results = train_regenerator(
+        model,
+        processor,
+        pairs,
+        folder,
+        source_column=options.source_column,
+        target_column=column,
+        unpaired=further if set(steps) & {"extractor", "decoder"} else None,
+        samples=held[options.source_column][:8],
+        on_bad_example=options.on_bad_example,
+        resume=options.resume,
+        report_to=options.report_to,
+        **task.stage_arguments(RECIPES, steps, options.seed),
+    )
+    plot_losses(results, folder / "curves.png")
+    started = time.perf_counter()
+    pipe = pipeline("regeneration", model=str(folder / "model"))
+    metrics, written = measure(pipe, held, options.source_column, column)
+    lines = zip(held[options.source_column], held[column], written, strict=True)
+    lines = ["source\ttrue\twritten", *("\t".join(row) for row in lines)]
+    (folder / "samples.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    metrics |= {"pairs": len(pairs), "unpaired": len(further), **task.costs(results)}
+    metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
+    task.describe(
+        folder,
+        metrics,
+        title=f"Signature to sentence by way of {representation}",
+        description=f"Trained from nothing on {len(pairs):,} pairs of "
+        f"{options.dataset or 'signatures and docstrings of installed packages'} and {len(further):,} sentences. "
+        "One package in ten was held out.",
+        example=held[options.source_column][0],
+        pipeline_tag="text-generation",
+    )
+    return metrics
+
+
+def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
+    """What trains the direct map from signatures to sentences: the same family, and about as many parameters."""
+    text = TextModality.from_pieces([*data[0][options.target_column]], PIECES, max_length=LONGEST)
+    widths = {
+        w: REPRESENTATIONS["identity"](text, text, width=w, layers=4).num_parameters() for w in range(128, 385, 16)
+    }
+    width = min(widths, key=lambda w: abs(widths[w] - parameters))
+    return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=4)
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = parse_arguments(argv)
+    started = time.perf_counter()
+    logging.disable_progress_bar()
+    check_output_folder(options.output)
+    data = load_data(options)
+    if not len(data[0]) or not len(data[2]):
+        raise ValueError(f"{len(data[0])} pairs and {len(data[2])} held-out ones are too few.")
+    steps = task.scaled(STEPS[options.representation], options.scale)
+    metrics = train_and_measure(options, options.output, data, options.representation, steps)
+    task.write_metrics(options.output, metrics, started)
+    if options.compare:
+        task.compare(direct_map(options, data, metrics["parameters"]), options.output, metrics, TRIAL)
+    print(json.dumps(metrics, indent=2))
+    print(f"look at {options.output / 'samples.tsv'} and {options.output / 'curves.png'}")
+
+
+if __name__ == "__main__":
+    task.end_with(main)
