@@ -66,8 +66,10 @@ from .modalities import (
     Modality,
     PhonemeModality,
     TextModality,
+    VideoModality,
     check_texts,
     save_sheet,
+    save_video,
 )
 from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
@@ -149,6 +151,7 @@ __all__ = [
     "TextAutoencoderExtractorConfig",
     "TextModality",
     "TrainingInterrupted",
+    "VideoModality",
     "VocoderGenerator",
     "VocoderGeneratorConfig",
     "check_columns",
@@ -161,6 +164,7 @@ __all__ = [
     "plot_losses",
     "readable_examples",
     "save_sheet",
+    "save_video",
     "speak",
     "summarize",
     "train",

@@ -7,6 +7,7 @@ from .image import ImageModality, save_sheet
 from .label import LabelModality
 from .phoneme import PhonemeModality
 from .text import TextModality, check_texts
+from .video import VideoModality, save_video
 
 __all__ = [
     "AudioModality",
@@ -16,6 +17,8 @@ __all__ = [
     "Modality",
     "PhonemeModality",
     "TextModality",
+    "VideoModality",
     "check_texts",
     "save_sheet",
+    "save_video",
 ]

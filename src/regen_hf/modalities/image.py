@@ -98,6 +98,12 @@ def _opened(position: int, example: Any):
 
 def save_sheet(rows: Sequence[Sequence[Any]], captions: Sequence[str], path: Path, columns: int = 8) -> None:
     """Writes a sheet of cells, each one or more PIL images beside each other over one caption, as a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_sheet(rows, captions, columns).save(path)
+
+
+def draw_sheet(rows: Sequence[Sequence[Any]], captions: Sequence[str], columns: int = 8):
+    """Such a sheet, as a PIL image."""
     import textwrap
 
     from PIL import Image, ImageDraw, ImageFont
@@ -114,5 +120,4 @@ def save_sheet(rows: Sequence[Sequence[Any]], captions: Sequence[str], path: Pat
             sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), (x + j * side, y))
         lines = textwrap.wrap(str(caption), width // 6, max_lines=3, placeholder=" ...")
         draw.text((x, y + side + 1), "\n".join(lines), fill="black", font=font, spacing=1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    return sheet
