@@ -6,6 +6,7 @@ from .combination import CombinedModality
 from .image import ImageModality, save_sheet
 from .label import LabelModality
 from .phoneme import PhonemeModality
+from .score import ScoreModality
 from .text import TextModality, check_texts
 from .video import VideoModality, save_video
 
@@ -16,6 +17,7 @@ __all__ = [
     "LabelModality",
     "Modality",
     "PhonemeModality",
+    "ScoreModality",
     "TextModality",
     "VideoModality",
     "check_texts",
