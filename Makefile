@@ -18,7 +18,7 @@ example: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@examples/image_generation/setup.sh
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(RUN) -m pytest
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -37,12 +37,12 @@ def is_held_out(key: str) -> bool:
     return zlib.crc32(key.encode("utf-8")) % 10 == 0
 
 
-def named_dataset(name: str, split: str, builder: str):
-    """A dataset by its Hub name, or from a folder of files with a `metadata.csv` or `.jsonl`, by one of datasets'
-    builders of such folders."""
+def named_dataset(name: str, split: str, builder: str | None = None):
+    """A dataset by its Hub name, or from a folder: of tables, or, with one of datasets' builders of such folders, of
+    files with a `metadata.csv` or `.jsonl`."""
     from datasets import load_dataset
 
-    if Path(name).is_dir():
+    if builder and Path(name).is_dir():
         return load_dataset(builder, data_dir=name, split=split)
     return load_dataset(name, split=split)
 

@@ -12,6 +12,7 @@ from task import is_held_out
 
 WORDS = range(3, 21)
 """How many words a sentence has."""
+SECTION = re.compile(r"^\s*(?:\w+:\s*|-{3,})$", re.MULTILINE)
 SENTENCE = re.compile(r"(.+?)(?:[.!?:](?:\s|$)|\n\s*\n|$)", re.DOTALL)
 PLAIN = re.compile(r"[A-Z](?:[\w ,;()'/.]|-(?!-))*")
 NAME_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\w\s]")
@@ -100,7 +101,8 @@ def _documented(node: ast.AST, place: str) -> Iterator[tuple[str, str]]:
 def sentences(docstring: str) -> list[str]:
     """The plain sentences of a docstring, without markup, up to its first section."""
     found = []
-    for match in SENTENCE.finditer(docstring):
+    section = SECTION.search(docstring)
+    for match in SENTENCE.finditer(docstring[: section.start()] if section else docstring):
         text = MARKUP.sub(lambda each: each[1] or each[2] or "", " ".join(match[1].split()))
         if PLAIN.fullmatch(text) and len(text.split()) in WORDS:
             found.append(text)

@@ -66,7 +66,7 @@ def load_data(options: argparse.Namespace):
         parts = split(rows, options.pairs, options.unpaired, options.heldout)
         names = {"signature": options.source_column, "sentence": options.target_column}
         return [part.rename_columns({k: names[k] for k in part.column_names if k != names[k]}) for part in parts]
-    rows = task.named_dataset(options.dataset, options.dataset_split, "text")
+    rows = task.named_dataset(options.dataset, options.dataset_split)
     check_columns(rows, [options.source_column, options.target_column])
     reads = {options.source_column: check_texts, options.target_column: check_texts}
     rows = readable_examples(rows, reads, options.on_bad_example)
@@ -117,7 +117,7 @@ def train_and_measure(
         title=f"Signature to sentence by way of {representation}",
         description=f"Trained from nothing on {len(pairs):,} pairs of "
         f"{options.dataset or 'signatures and docstrings of installed packages'} and {len(further):,} sentences. "
-        "One package in ten was held out.",
+        f"One {'source' if options.dataset else 'package'} in ten was held out.",
         example=held[options.source_column][0],
         pipeline_tag="text-generation",
     )

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import task
 from datasets import Dataset
 from example_modules import load
 from task import is_held_out
@@ -21,7 +22,7 @@ class FileReader:
         Returns a list of rows. See :func:`~other.read` for more!
 
         Args:
-            max_rows: the most.
+            max_rows: The most rows that are read.
         """
 
 def _undocumented(): ...
@@ -73,6 +74,11 @@ def test_whole_packages_are_held_out(data):
     assert len(pairs) == 200 - len(asked) and len(further) == len(pairs) + 1
     assert not set(held["sentence"]) & set(further["sentence"])
     assert [len(each) for each in data.split(rows, 3, 2, 1)] == [3, 2, 1]
+
+
+def test_a_folder_of_tables_is_a_dataset(tmp_path):
+    (tmp_path / "pairs.csv").write_text("title,summary\na,b\n")
+    assert task.named_dataset(str(tmp_path), "train")[0] == {"title": "a", "summary": "b"}
 
 
 @pytest.fixture

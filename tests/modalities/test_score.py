@@ -36,6 +36,25 @@ def test_names_of_chords_are_no_notes():
     assert DUET.as_target([score])["target"].tolist() == [[[26, 1, 28, 0], [0, 0, 19, 1]]]
 
 
+def test_what_lies_between_two_steps_does_not_take_the_beat():
+    part = stream.Part([note.Note(pitch, quarterLength=0.25) for pitch in ("C4", "D4", "E4", "F4", "G4")])
+    assert ScoreModality(1).as_target([part])["target"].tolist() == [[[26, 30, 33]]]  # C, E and G: 0, 0.5 and 1
+
+
+def test_transposing_instruments_are_read_as_they_sound():
+    from music21 import instrument
+
+    part = stream.Part([instrument.Clarinet(), note.Note("D4")])
+    part.atSoundingPitch = False
+    assert ScoreModality(1).as_target([part])["target"].tolist() == [[[26, 1]]]
+
+
+def test_fine_grids_survive_midi():
+    fine = ScoreModality(1, steps_per_quarter=8)
+    codes = torch.tensor([[[26, 28, 30, 1, 1, 31, 1, 28]]])
+    assert torch.equal(fine.as_target([fine.from_target(codes)[0]["midi"]])["target"], codes)
+
+
 def test_the_melody_is_the_source():
     found = DUET.as_source([duet(), np.array([[26, 1]])])
     assert found["input_ids"].tolist() == [[27, 2, 29, 1], [27, 2, 0, 0]]
@@ -60,14 +79,14 @@ def test_what_it_makes_it_reads(tmp_path):
 
 
 def test_a_chorale_is_four_voices_in_range():
-    codes = ScoreModality().as_target([corpus.parse("bach/bwv66.6")])["target"]
+    codes = ScoreModality().as_target([corpus.parse("bach/bwv66.6", forceSource=True)])["target"]
     assert codes.shape == (1, 4, 72)
     pitches = [row[row > 1].float().mean() for row in codes[0]]
     assert pitches == sorted(pitches, reverse=True)
 
 
 def test_samples_are_piano_rolls_and_files(tmp_path):
-    made = DUET.from_target(torch.tensor([CODES, CODES]))
+    made = DUET.from_target(torch.tensor([CODES, [[1] * 4, [0] * 4]]))  # and silence
     assert DUET.save_samples(made, ["a", "b"], tmp_path / "x" / "rolls") == tmp_path / "x" / "rolls.png"
     assert {path.name for path in (tmp_path / "x").iterdir()} == {
         "rolls.png", "rolls_0.mid", "rolls_0.musicxml", "rolls_1.mid", "rolls_1.musicxml",
@@ -77,11 +96,14 @@ def test_samples_are_piano_rolls_and_files(tmp_path):
 def test_refuses_what_it_cannot_take(tmp_path, monkeypatch):
     (tmp_path / "broken.mid").write_bytes(b"no score")
     (tmp_path / "broken.musicxml").write_bytes(b"<score-partwise>")
-    for name in ("broken.mid", "broken.musicxml", "absent.mid"):
+    (tmp_path / "cut.mid").write_bytes(b"MThd")
+    for name in ("broken.mid", "broken.musicxml", "absent.mid", "cut.mid"):
         with pytest.raises(ValueError, match=f"{name} is no readable score"):
             DUET.as_target([tmp_path / name])
     with pytest.raises(ValueError, match="target 0 is no readable score"):
         DUET.as_target([b"no score"])
+    with pytest.raises(ValueError, match="target 0 holds 2 scores"):
+        DUET.as_target([stream.Opus([duet(), duet()])])
     with pytest.raises(ValueError, match="target 0 must have 4 parts, got 2"):
         ScoreModality().as_target([duet()])
     with pytest.raises(ValueError, match="source 0 has the pitch 60, which is not from `lowest` 61 to `highest` 81"):

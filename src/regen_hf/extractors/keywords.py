@@ -35,7 +35,7 @@ class KeywordExtractorConfig(TextRuleExtractorConfig):
 class KeywordExtractor(TextRuleExtractor):
     """The plan of a text: its words in their order without the stop words and without punctuation, as tokens of Y.
 
-    Of a text that has nothing else, all words are kept. In the manner of plan-and-write (Yao et al., 2019), where a
+    Of a text that has nothing else, all is kept. In the manner of plan-and-write (Yao et al., 2019), where a
     storyline of keywords is made first and told then.
 
     Example:
@@ -76,7 +76,7 @@ class KeywordExtractor(TextRuleExtractor):
     def _rows(self, texts: list[str]) -> list[list[int]]:
         tokenizer, rows = read_tokenizer(self.config.tokenizer), []
         for i, text in enumerate(texts):
-            words = WORD.findall(text)
+            words = WORD.findall(text) or text.split()
             if not words:
                 raise ValueError(f"`target` must have a word, got {text!r} in row {i}.")
             kept = [word for word in words if word.lower() not in self._stop_words] or words

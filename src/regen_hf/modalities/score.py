@@ -1,5 +1,6 @@
 """Scores in several voices as Y, and a melody as X."""
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,8 +84,7 @@ class ScoreModality(Modality):
         for i, sample in enumerate(samples):
             path.with_name(f"{path.stem}_{i}.mid").write_bytes(sample["midi"])
             sample["score"].write("musicxml", path.with_name(f"{path.stem}_{i}.musicxml"))
-        codes = [self._read(f"sample {i}", each["score"], self.voices) for i, each in enumerate(samples)]
-        _plot([self._notes(each) for each in codes], captions, self.steps_per_quarter, path)
+        _plot([each["score"] for each in samples], captions, path)
         return path
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,11 +95,11 @@ class ScoreModality(Modality):
         """Codes `(voices, steps)`."""
         if isinstance(example, np.ndarray | torch.Tensor):
             return self._checked(name, torch.as_tensor(example), voices)
-        stream = _stream(name, example)
+        stream = _stream(name, example).toSoundingPitch()
         parts = list(stream.getElementsByClass("Part")) or [stream]
         if voices is not None and len(parts) != voices:
             raise ValueError(f"{name} must have {voices} parts, got {len(parts)}.")
-        return self._grid(name, parts[:voices])
+        return self._grid(name, parts, voices)
 
     def _checked(self, name: str, codes: torch.Tensor, voices: int | None) -> torch.Tensor:
         if codes.ndim != 2 or not codes.numel() or voices not in (None, len(codes)) or codes.is_floating_point():
@@ -112,13 +112,14 @@ class ScoreModality(Modality):
             raise ValueError(f"{name} must be codes from 0 to {self.num_codes - 1}, got {int(wrong)}.")
         return codes.long()
 
-    def _grid(self, name: str, parts: list) -> torch.Tensor:
+    def _grid(self, name: str, parts: list, voices: int | None) -> torch.Tensor:
+        """Codes of all parts where `voices` are asked for, and of the first alone, as long as all are, where not."""
         sounding = [[each for each in part.stripTies().flatten().notes if _sounds(each)] for part in parts]
-        notes = [[self._place(name, note) for note in part] for part in sounding]
-        length = max((end for part in notes for _, end, _ in part), default=0)
+        length = max((self._steps(note)[1] for part in sounding for note in part), default=0)
+        notes = [[self._place(name, note) for note in part] for part in sounding[: voices or 1]]
         if not length:
             raise ValueError(f"{name} has no notes.")
-        grid = torch.full((len(parts), length), REST)
+        grid = torch.full((len(notes), length), REST)
         for voice, part in enumerate(notes):
             for start, end, code in part:
                 grid[voice, start], grid[voice, start + 1 : end] = code, HOLD
@@ -131,9 +132,15 @@ class ScoreModality(Modality):
             raise ValueError(
                 f"{name} has the pitch {pitch}, which is not from `lowest` {self.lowest} to `highest` {self.highest}."
             )
-        start = round(float(note.offset) * self.steps_per_quarter)
-        end = round(float(note.offset + note.quarterLength) * self.steps_per_quarter)
-        return start, max(start + 1, end), FIRST_PITCH + pitch - self.lowest
+        return *self._steps(note), FIRST_PITCH + pitch - self.lowest
+
+    def _steps(self, note) -> tuple[int, int]:
+        """What lies between two steps goes to the later one, where the note that is on it takes its place."""
+        start, end = (
+            math.floor(float(time) * self.steps_per_quarter + 0.5)
+            for time in (note.offset, note.offset + note.quarterLength)
+        )
+        return start, max(start + 1, end)
 
     def _notes(self, codes: torch.Tensor) -> list[list[tuple[int, int, int | None]]]:
         """For each voice the first step, the number of steps and the pitch of each note and rest, `None` for a rest."""
@@ -173,22 +180,32 @@ def _sounds(note) -> bool:
 def _stream(name: str, example: Any):
     """A music21 stream, whatever it came as."""
     try:
-        from music21 import converter, exceptions21, stream
+        from music21 import converter, stream
     except ImportError as error:
         raise ImportError("scores need the package music21: pip install 'regen_hf[music]'.") from error
-    if isinstance(example, stream.Stream):
-        return example
-    if not isinstance(example, str | os.PathLike | bytes):
-        raise TypeError(
-            f"{name} must be a path or bytes of a score, a music21 stream or codes, got {type(example).__name__}."
-        )
-    try:
-        if isinstance(example, bytes):
-            return converter.parseData(example, format="midi" if example.startswith(b"MThd") else "musicxml")
-        name = str(example)
-        return converter.parse(name, forceSource=True)  # and not the pickle that music21 keeps of it
-    except (exceptions21.Music21Exception, OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{name} is no readable score: {error}") from error
+    found = example
+    if isinstance(example, bytes | str | os.PathLike):
+        name = name if isinstance(example, bytes) else str(example)
+        try:
+            found = _parsed(converter, example)
+        except Exception as error:  # music21 lets errors of all kinds through
+            raise ValueError(f"{name} is no readable score: {type(error).__name__} {error}") from error
+    if isinstance(found, stream.Opus):
+        raise ValueError(f"{name} holds {len(found.scores)} scores, but each must come by itself.")
+    if not isinstance(found, stream.Stream):
+        kind = type(example).__name__
+        raise TypeError(f"{name} must be a path or bytes of a score, a music21 stream or codes, got {kind}.")
+    return found
+
+
+def _parsed(converter, file: bytes | str | os.PathLike):
+    """MIDI is set on all grids that a quarter is usually cut into; and never by the pickle that music21 keeps."""
+    settings = {"quarterLengthDivisors": (12, 16)}
+    if isinstance(file, bytes):
+        kind = "midi" if file.startswith(b"MThd") else "musicxml"
+        return converter.parseData(file, format=kind, **(settings if kind == "midi" else {}))
+    midi = str(file).lower().endswith((".mid", ".midi"))
+    return converter.parse(str(file), forceSource=True, **(settings if midi else {}))
 
 
 def _written(score) -> bytes:
@@ -206,15 +223,14 @@ def _padded(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     return values, torch.arange(values.shape[2]) < lengths[:, None]
 
 
-def _plot(scores: list[list[list[tuple]]], captions: Sequence[str], steps_per_quarter: int, path: Path) -> None:
+def _plot(scores: list, captions: Sequence[str], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 2.2 * len(scores)), layout="constrained")
-    for axes, voices, caption in zip(figure.subplots(len(scores), squeeze=False)[:, 0], scores, captions, strict=True):
-        for voice, notes in enumerate(voices):
-            for start, length, pitch in notes:
-                if pitch is not None:
-                    quarters = [(start / steps_per_quarter, length / steps_per_quarter - 0.05)]
-                    axes.broken_barh(quarters, (pitch - 0.4, 0.8), color=f"C{voice}")
+    for axes, score, caption in zip(figure.subplots(len(scores), squeeze=False)[:, 0], scores, captions, strict=True):
+        for voice, part in enumerate(score.parts):
+            for note in part.flatten().notes:
+                place = (float(note.offset), float(note.quarterLength) - 0.05)
+                axes.broken_barh([place], (note.pitch.midi - 0.4, 0.8), color=f"C{voice}")
         axes.set(title=str(caption), xlabel="quarter", ylabel="pitch")
     figure.savefig(path, dpi=80)

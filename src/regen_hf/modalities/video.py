@@ -109,14 +109,22 @@ def _frames(name: str, example: Any) -> tuple[str, list]:
 def _decoded(name: str, file: bytes | str | os.PathLike) -> list:
     av = _av()
     try:
-        with av.open(io.BytesIO(file) if isinstance(file, bytes) else str(file)) as container:
-            return [frame.to_image() for frame in container.decode(video=0)]
+        source = io.BytesIO(file) if isinstance(file, bytes) else str(file)
+        with av.open(source, metadata_errors="ignore") as container:
+            return [_upright(frame) for frame in container.decode(video=0)]
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"{name} is no readable video: {error}") from error
 
 
+def _upright(frame):
+    """A PIL image; telephones store a clip as it was held, and how far it is to be turned."""
+    image = frame.to_image()
+    return image.rotate(frame.rotation, expand=True) if frame.rotation else image
+
+
 def save_video(frames: Sequence[Any], path: str | os.PathLike, fps: int = 8) -> None:
-    """Writes PIL images of one size as a video, which goes on without end where it is a GIF.
+    """Writes PIL images of one size as a video. A GIF goes on without end, and of frames that are alike it has one that
+    lasts as long.
 
     Args:
         path: ends in `.mp4`, for H.264 by PyAV, or in `.gif`.
