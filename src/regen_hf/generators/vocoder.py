@@ -125,10 +125,7 @@ class VocoderGenerator(WaveGenerator):
             raise ValueError(
                 f"`vocoder` must make waves of log-mel spectrograms, which {type(model).__name__} does not."
             )
-        rate, given = described.get("sampling_rate"), settings.get("sampling_rate")
-        if rate and given and rate != given:
-            raise ValueError(f"`sampling_rate` must be that of {type(model).__name__}, {rate}, got {given}.")
-        rate = rate or given
+        rate = described.get("sampling_rate") or settings.get("sampling_rate")
         if rate is None:
             raise ValueError(f"`sampling_rate` is missing: the config of {type(model).__name__} does not say it.")
         config = VocoderGeneratorConfig(vocoder_config=described, **{**settings, "sampling_rate": rate})
