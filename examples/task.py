@@ -10,7 +10,9 @@ import zlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from regen_hf import StageArguments, write_model_card
+import torch
+
+from regen_hf import RegenerationPipeline, Representation, RepresentationSpec, StageArguments, write_model_card
 
 STAGES = ("extractor", "prior", "decoder")
 
@@ -84,6 +86,23 @@ def write_metrics(folder: Path, metrics: dict, started: float) -> None:
     metrics["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     metrics["cpu_cores"] = os.cpu_count()
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def decoded_texts(pipe: RegenerationPipeline, representation: Representation, size: int = 64) -> list[str]:
+    """The texts that the decoder makes of some Y′, `size` at a time."""
+    texts = []
+    for values, mask in zip(representation.values.split(size), representation.mask.split(size), strict=True):
+        made = pipe.model.decode(Representation(values, mask))
+        texts += [row["text"] for row in pipe.processor.target.from_target(made.values, made.mask)]
+    return texts
+
+
+def disturbed_codes(true: Representation, spec: RepresentationSpec) -> Representation:
+    """With one code in ten replaced, the same ones each time."""
+    generator = torch.Generator().manual_seed(0)
+    other = torch.randint(spec.num_codes, true.values.shape, generator=generator).to(true.values.device)
+    replaced = torch.rand(true.values.shape, generator=generator).to(true.values.device) < 0.1
+    return Representation(torch.where(replaced, other, true.values) * true.mask, true.mask)
 
 
 def compare(train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics: dict, trial: int) -> dict:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import jiwer
+import task
 import torch
 
-from regen_hf import RegenerationModel, RegenerationPipeline, Representation
+from regen_hf import RegenerationModel, RegenerationPipeline
 
 HYPOTHESES = 4
 
@@ -33,8 +34,9 @@ def measure(pipe: RegenerationPipeline, held, audio_column: str, text_column: st
         true = model.encode(**{name: value.to(model.device) for name, value in given.items()})
         codes = [row[own].tolist() for row, own in zip(true.values, true.mask, strict=True)]
         metrics["representation_error_rate"] = _errors(codes, [_joined(row["representation"]) for row in first])
-        metrics["wer_true"] = error_rates(said, _decoded(pipe, true))["wer"]
-        metrics["wer_disturbed"] = error_rates(said, _decoded(pipe, _disturbed(model, true)))["wer"]
+        metrics["wer_true"] = error_rates(said, task.decoded_texts(pipe, true))["wer"]
+        disturbed = task.disturbed_codes(true, model.config.extractor_config.representation_spec)
+        metrics["wer_disturbed"] = error_rates(said, task.decoded_texts(pipe, disturbed))["wer"]
     return metrics | {"heldout_count": len(held), "parameters": model.num_parameters()}, heard
 
 
@@ -57,22 +59,6 @@ def _errors(true: list[list[int]], found: list[list[int]]) -> float:
     """The edits that lead from one to the other, over the length of the true ones."""
     spelled = [[" ".join(map(str, row)) for row in rows] for rows in (true, found)]
     return round(jiwer.wer(*spelled), 4)
-
-
-def _decoded(pipe: RegenerationPipeline, representation: Representation, size: int = 64) -> list[str]:
-    texts = []
-    for values, mask in zip(representation.values.split(size), representation.mask.split(size), strict=True):
-        made = pipe.model.decode(Representation(values, mask))
-        texts += [row["text"] for row in pipe.processor.target.from_target(made.values, made.mask)]
-    return texts
-
-
-def _disturbed(model: RegenerationModel, true: Representation) -> Representation:
-    generator = torch.Generator().manual_seed(0)
-    codes = model.config.extractor_config.representation_spec.num_codes
-    other = torch.randint(codes, true.values.shape, generator=generator).to(true.values.device)
-    replaced = torch.rand(true.values.shape, generator=generator).to(true.values.device) < 0.1
-    return Representation(torch.where(replaced, other, true.values) * true.mask, true.mask)
 
 
 def plot_alignment(pipe: RegenerationPipeline, held, audio_column: str, text_column: str, path: Path) -> None:

@@ -1,10 +1,10 @@
 """How near generated sentences are to the true ones, on held-out functions only."""
 
 import sacrebleu
-import torch
+import task
 from rouge_score.rouge_scorer import RougeScorer
 
-from regen_hf import RegenerationPipeline, Representation
+from regen_hf import RegenerationPipeline
 
 
 def measure(pipe: RegenerationPipeline, held, source_column: str, target_column: str) -> tuple[dict, list[str]]:
@@ -26,8 +26,11 @@ def measure(pipe: RegenerationPipeline, held, source_column: str, target_column:
     extractor = model.config.extractor_config
     if extractor.target_spec != extractor.representation_spec or model.decoder_model is not None:
         encoded = model.encode(**{name: value.to(model.device) for name, value in given.items()})
-        for name, each in {"true": encoded, "disturbed": _disturbed(extractor.representation_spec, encoded)}.items():
-            metrics |= {f"{key}_{name}": value for key, value in scores(true, _decoded(pipe, each)).items()}
+        for name, each in {
+            "true": encoded,
+            "disturbed": task.disturbed_codes(encoded, extractor.representation_spec),
+        }.items():
+            metrics |= {f"{key}_{name}": value for key, value in scores(true, task.decoded_texts(pipe, each)).items()}
     return metrics | {"heldout_count": len(held), "parameters": model.num_parameters()}, written
 
 
@@ -37,18 +40,3 @@ def scores(true: list[str], written: list[str]) -> dict[str, float]:
     found = [scorer.score(a, b)["rougeL"].fmeasure for a, b in zip(true, written, strict=True)]
     chrf = sacrebleu.corpus_chrf(written, [true]).score
     return {"chrf": round(chrf, 2), "rouge_l": round(100 * sum(found) / len(found), 2)}
-
-
-def _decoded(pipe: RegenerationPipeline, representation: Representation, size: int = 64) -> list[str]:
-    texts = []
-    for values, mask in zip(representation.values.split(size), representation.mask.split(size), strict=True):
-        made = pipe.model.decode(Representation(values, mask))
-        texts += [row["text"] for row in pipe.processor.target.from_target(made.values, made.mask)]
-    return texts
-
-
-def _disturbed(spec, true: Representation) -> Representation:
-    generator = torch.Generator().manual_seed(0)
-    other = torch.randint(spec.num_codes, true.values.shape, generator=generator).to(true.values.device)
-    replaced = torch.rand(true.values.shape, generator=generator).to(true.values.device) < 0.1
-    return Representation(torch.where(replaced, other, true.values) * true.mask, true.mask)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from .base import Modality
 
@@ -95,7 +96,7 @@ class ScoreModality(Modality):
         """Codes `(voices, steps)`."""
         if isinstance(example, np.ndarray | torch.Tensor):
             return self._checked(name, torch.as_tensor(example), voices)
-        stream = _stream(name, example).toSoundingPitch()
+        stream = _stream(name, example, self.steps_per_quarter).toSoundingPitch()
         parts = list(stream.getElementsByClass("Part")) or [stream]
         if voices is not None and len(parts) != voices:
             raise ValueError(f"{name} must have {voices} parts, got {len(parts)}.")
@@ -177,7 +178,7 @@ def _sounds(note) -> bool:
     return bool(note.pitches) and "ChordSymbol" not in note.classes
 
 
-def _stream(name: str, example: Any):
+def _stream(name: str, example: Any, steps_per_quarter: int):
     """A music21 stream, whatever it came as."""
     try:
         from music21 import converter, stream
@@ -187,7 +188,7 @@ def _stream(name: str, example: Any):
     if isinstance(example, bytes | str | os.PathLike):
         name = name if isinstance(example, bytes) else str(example)
         try:
-            found = _parsed(converter, example)
+            found = _parsed(converter, example, steps_per_quarter)
         except Exception as error:  # music21 lets errors of all kinds through
             raise ValueError(f"{name} is no readable score: {type(error).__name__} {error}") from error
     if isinstance(found, stream.Opus):
@@ -198,9 +199,9 @@ def _stream(name: str, example: Any):
     return found
 
 
-def _parsed(converter, file: bytes | str | os.PathLike):
-    """MIDI is set on all grids that a quarter is usually cut into; and never by the pickle that music21 keeps."""
-    settings = {"quarterLengthDivisors": (12, 16)}
+def _parsed(converter, file: bytes | str | os.PathLike, steps_per_quarter: int):
+    """MIDI on the usual grids and on that of the modality; and never by the pickle that music21 keeps."""
+    settings = {"quarterLengthDivisors": (12, 16, steps_per_quarter)}
     if isinstance(file, bytes):
         kind = "midi" if file.startswith(b"MThd") else "musicxml"
         return converter.parseData(file, format=kind, **(settings if kind == "midi" else {}))
@@ -217,9 +218,7 @@ def _written(score) -> bytes:
 def _padded(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """`(batch, voices, steps)` and its mask `(batch, steps)`."""
     lengths = torch.tensor([row.shape[1] for row in rows])
-    values = torch.zeros(len(rows), len(rows[0]), int(lengths.max()), dtype=torch.long)
-    for i, row in enumerate(rows):
-        values[i, :, : row.shape[1]] = row
+    values = pad_sequence([row.T for row in rows], batch_first=True).mT.contiguous()
     return values, torch.arange(values.shape[2]) < lengths[:, None]
 
 

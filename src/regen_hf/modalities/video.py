@@ -132,6 +132,8 @@ def save_video(frames: Sequence[Any], path: str | os.PathLike, fps: int = 8) -> 
     Raises:
         ValueError: for another ending, or no frames.
     """
+    from diffusers.utils import export_to_gif
+
     path, frames = Path(path), list(frames)
     if not frames:
         raise ValueError("`frames` must hold at least one image.")
@@ -139,7 +141,7 @@ def save_video(frames: Sequence[Any], path: str | os.PathLike, fps: int = 8) -> 
         raise ValueError(f"`path` must end in .mp4 or .gif, got {str(path)!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gif":
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
+        export_to_gif(frames, str(path), fps)
         return
     av = _av()
     with av.open(str(path), "w") as container:
