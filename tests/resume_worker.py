@@ -21,6 +21,7 @@ from regen_hf import (
     train_regenerator,
 )
 from regen_hf.processes import processes
+from regen_hf.run_folder import RUN
 
 
 def pairs() -> Dataset:
@@ -59,7 +60,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="how many there must be")
     options = parser.parse_args()
     assert processes().num_processes == options.processes, processes()
-    torch.manual_seed(1 if options.resume else 0)  # a resumed run must not depend on how its model is made
+    # a resumed run must not depend on how its model is made; one that was killed before it had begun has nothing else
+    begun = (options.folder / "stages" / RUN).is_file()
+    torch.manual_seed(1 if options.resume and begun else 0)
     asked = {"gradient_accumulation_steps": options.accumulation}
     if processes().is_main_process:  # two lines at once may come out as one
         print("training", flush=True)
