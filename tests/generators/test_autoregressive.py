@@ -293,6 +293,36 @@ def test_codes_that_are_its_tokens_are_as_likely_as_before(make, kind, source):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def gpt2_alone(**settings):
+    return tiny.gpt2(vocab_size=16, add_cross_attention=False, **settings)
+
+
+@pytest.mark.parametrize("make", [gpt2_alone, tiny.llama])
+def test_a_plan_in_its_own_tokens_is_read_by_the_language_model(make, tmp_path):
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(make(bos_token_id=1, eos_token_id=2)).save_pretrained(tmp_path)
+    model, text = AutoModelForCausalLM.from_pretrained(tmp_path).eval(), RepresentationSpec((None,), 16)
+    settings = {"prefix_vocabulary_size": 16, "max_places": 8, "condition_dropout": 0.0}
+    decoder = AutoregressiveGenerator.for_spec(str(tmp_path), text, text, **settings).eval()
+    plan, written = torch.tensor([[3, 5, 7]]), torch.tensor([[4, 6]])
+    with torch.no_grad():
+        logits = model(torch.tensor([[3, 5, 7, 1, 4, 6]])).logits[0, 3:]  # the plan, the start, the text
+        expected = torch.nn.functional.cross_entropy(_without_end_twice(logits), torch.tensor([4, 6, 16]))
+        found = decoder(target=written, target_mask=torch.ones(1, 2, dtype=torch.bool), source=plan).loss
+        padded = {"source": torch.tensor([[3, 5, 7, 0]]), "source_mask": torch.tensor([[True, True, True, False]])}
+        shorter = decoder(target=written, target_mask=torch.ones(1, 2, dtype=torch.bool), **padded).loss
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(shorter, expected, rtol=1e-4, atol=1e-5)
+    assert decoder.source_encoder.representation_embedding is None
+    with pytest.raises(ValueError, match="`source` is missing: the language model of this generator reads the codes"):
+        decoder.generate(batch_size=1)
+
+
+def _without_end_twice(logits: torch.Tensor) -> torch.Tensor:
+    """Those of the tokens, and after them that of the end, whose token is one of theirs."""
+    return torch.cat([logits, logits[:, 2:3]], dim=1)
+
+
 def test_hosts_language_models_and_no_masked_ones():
     codes, floats = RepresentationSpec((4,), 12), RepresentationSpec((4,))
     for config, hosted in (
@@ -431,3 +461,64 @@ def test_scores_count_the_codes_of_all_codebooks():
         places = int(made.mask[row].sum())
         loss = generator(target=made.values[row : row + 1, :, :places], **label).loss.item()
         assert made.scores[row].item() == pytest.approx(-loss * (2 * places + 1), rel=1e-3)
+
+
+def beside(decoder=None, order="delay", stride=1, **settings) -> AutoregressiveGenerator:
+    """Of two codebooks, with a place for each `stride` of the source."""
+    spec = {"source_shape": [None], "source_num_codes": 9, "source_stride": stride, "max_places": 16, **settings}
+    spec = {"num_codebooks": 2, "order": order, "condition_dropout": 0.0, **spec}
+    torch.manual_seed(0)
+    return AutoregressiveGenerator.from_components(decoder or tiny.llama(), (2, None), 12, **spec).eval()
+
+
+@pytest.mark.parametrize("order", ["delay", "interleave"])
+@pytest.mark.parametrize("decoder", [tiny.llama, tiny.bart])
+def test_beside_its_source_a_target_is_as_long_as_it_and_sees_no_later_place(order, decoder):
+    generator, codes = beside(decoder(), order), torch.randint(9, (3, 6), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(6) < torch.tensor([6, 4, 1])[:, None]
+    made = generator.generate(source=codes, source_mask=mask, do_sample=False)
+    assert made.values.shape == (3, 2, 6) and torch.equal(made.mask, mask)
+    assert not made.values.masked_fill(mask[:, None], 0).any() and made.values.max() < 12
+    uncached = generator.generate(source=codes, source_mask=mask, do_sample=False, use_cache=False)
+    assert torch.equal(uncached.values, made.values)
+    target, other = torch.randint(12, (3, 2, 6)), codes.clone()
+    other[:, 4] = (other[:, 4] + 1) % 9
+    if decoder is tiny.llama:  # without cross-attention
+        tokens, _ = generator._order.tokens(target, None, False)
+        with torch.no_grad():
+            one, two = (
+                generator._hidden_states(tokens, 0, generator._read({"source": each})).last_hidden_state
+                for each in (codes, other)
+            )
+        differs = (one - two).abs().amax((0, 2)) > 1e-6
+        first = {"delay": 4, "interleave": 8}[order]
+        assert differs.tolist() == [place >= first for place in range(tokens.shape[2])]
+
+
+def test_beside_its_source_a_target_is_learned_place_by_place():
+    generator, codes = beside(tiny.llama(num_hidden_layers=2), stride=2), torch.randint(9, (4, 7))
+    target, optimizer = torch.randint(12, (4, 2, 4)), torch.optim.AdamW(generator.parameters(), 1e-2)
+    generator.train()
+    for _ in range(120):
+        generator(target=target, source=codes).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert torch.equal(generator.eval().generate(source=codes, do_sample=False).values, target)
+
+
+def test_beside_its_source_several_targets_have_its_mask():
+    codes, mask = torch.randint(9, (2, 4)), torch.tensor([[True] * 4, [True, True, False, False]])
+    generator = beside(order="interleave")
+    made = generator.generate(source=codes, source_mask=mask, num_return_sequences=2)
+    assert made.values.shape == (4, 2, 4) and made.mask.sum(1).tolist() == [4, 4, 2, 2]
+
+
+def test_beside_its_source_refuses_another_length():
+    with pytest.raises(ValueError, match="the source has 3 places by its `source_stride`, but the target 4"):
+        beside(stride=2)(target=torch.zeros(1, 2, 4, dtype=torch.long), source=torch.zeros(1, 6, dtype=torch.long))
+    with pytest.raises(ValueError, match="the source has 17 places, more than the 16 of this generator"):
+        beside().generate(source=torch.zeros(1, 17, dtype=torch.long))
+    with pytest.raises(ValueError, match="`source_stride` must be None or a whole number of at least 1, got 0"):
+        beside(stride=0)
+    with pytest.raises(ValueError, match="`source_stride` needs a source encoder, but with `prefix_vocabulary_size`"):
+        beside(prefix_vocabulary_size=16)

@@ -13,6 +13,7 @@ def test_interleaved_codes_follow_each_other_place_by_place():
     assert read.tolist() == [[[START, 0, 3, 1, 4, 2]]]
     assert order.slots(torch.arange(6)).tolist() == [[1, 0, 1, 0, 1, 0]]  # of the start it does not matter
     assert [order.next_books(position) for position in range(3)] == [[0], [1], [0]]
+    assert order.places(torch.arange(6)).tolist() == [0, 0, 1, 1, 2, 2]
     assert torch.equal(order.codes(predicted[:, 0]), CODES)
     assert (order.length(3), order.rows(4)) == (6, 4)
 
@@ -24,6 +25,7 @@ def test_delayed_codes_begin_one_step_after_the_codebook_before():
     assert read.tolist() == [[[START, 0, 1, 2], [START, START, 3, 4]]]
     assert order.slots(torch.arange(2)).tolist() == [[0, 0], [1, 1]]
     assert order.next_books(2) == [0, 1]
+    assert order.places(torch.arange(4)).tolist() == [0, 1, 2, 3]
     written = torch.tensor([[0, 1, 2, START], [START, 3, 4, 5]])
     assert torch.equal(order.codes(written), CODES)
     assert (order.length(3), order.rows(4)) == (4, 8)

@@ -13,6 +13,7 @@ from transformers import (
 )
 
 from regen_hf.generators.conditioning import (
+    Condition,
     ConditionalGeneratorConfig,
     SourceEncoder,
     sinusoids,
@@ -197,3 +198,10 @@ def test_padding_of_a_representation_is_no_part_of_it():
 def test_what_describes_a_representation_needs_its_shape():
     with pytest.raises(ValueError, match="`source_num_codes` describes a source representation, which needs"):
         ConditionalGeneratorConfig(source_num_codes=5)
+
+
+def test_a_stride_takes_the_mean_of_what_is_no_padding():
+    hidden, mask = torch.arange(10.0).view(2, 5, 1), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    found = Condition.of(hidden, mask).strided(2)
+    assert found.hidden[..., 0].tolist() == [[0.5, 2.5, 4.0], [5.5, 7.0, 0.0]]
+    assert found.mask.tolist() == [[1, 1, 1], [1, 1, 0]]

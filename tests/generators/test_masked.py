@@ -81,7 +81,7 @@ def test_a_memorised_batch_is_made_again(shape, books):
 def test_only_masked_positions_count():
     generator = masked((2, 2), condition_dropout=0.0).eval()
     asked = torch.tensor([[True, False, False, True]])
-    generator._draw_masks = lambda real: asked
+    generator._draw_masks = lambda real: (asked[:, None], asked[:, None])
     codes = torch.tensor([[[1, 2], [3, 4]]])
     states = torch.zeros(1, 4, 16)
     states[0, 0], states[0, 3] = 1.0, 2.0
@@ -97,32 +97,73 @@ def test_masks_are_as_many_as_the_cosine_says_and_never_padding(monkeypatch):
     real[1, 6:], real[2, 1:] = False, False
     rand = torch.rand
     monkeypatch.setattr(torch, "rand", lambda *size, **kw: torch.full((3, 1), 2 / 3) if size == (3, 1) else rand(*size))
-    asked = generator._draw_masks(real)  # cos(π/3) is a half
-    assert asked.sum(1).tolist() == [6, 3, 1]
-    assert not asked[~real].any()
+    asked, hidden = generator._draw_masks(real)  # cos(π/3) is a half
+    assert asked.shape == (3, 1, 12) and torch.equal(asked, hidden)
+    assert asked.sum((1, 2)).tolist() == [6, 3, 1]
+    assert not asked[:, 0][~real].any()
 
 
-def test_lower_codebooks_are_seen_and_higher_ones_are_not():
+def test_in_turn_lower_codebooks_are_seen_and_higher_ones_are_not(monkeypatch):
     generator = masked((3, 4), num_codebooks=3).eval()
-    codes = torch.randint(11, (1, 3, 4))
-    asked = torch.tensor([[True, True, False, False]])
-    hidden = generator._hide(codes, torch.tensor([1]), asked)
-    assert torch.equal(hidden[0, 0], codes[0, 0])
-    assert hidden[0, 1].tolist() == [12, 12, *codes[0, 1, 2:].tolist()]
-    assert hidden[0, 2].tolist() == [12, 12, 12, 12]
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor([[[0]], [[1]], [[2]]]))
+    asked, hidden = generator._draw_masks(torch.ones(3, 4, dtype=torch.bool))
+    assert asked.any(2).tolist() == [[True, False, False], [False, True, False], [False, False, True]]
+    assert hidden.all(2).tolist()[0][1:] == [True, True] and hidden.all(2).tolist()[1][2]
+    assert not hidden[1, 0].any() and not hidden[2, :2].any()
 
-    def logits(level, place):
-        other = codes.clone()
-        other[0, level, place] += 1
-        seen = generator._hide(other, torch.tensor([1]), asked)
-        condition = generator.source_encoder(class_labels=CLASSES[:1])
-        with torch.no_grad():
-            return generator._logits(generator._read(generator._embed(seen), condition), 1)
 
-    hides = [logits(level, place) for level, place in ((1, 0), (1, 1), (2, 0), (2, 3))]
-    assert all(torch.equal(hides[0], each) for each in hides)
-    for level, place in ((0, 0), (0, 3), (1, 2)):
-        assert not torch.allclose(hides[0], logits(level, place), atol=1e-6)
+def test_in_any_order_codes_of_all_codebooks_are_asked_for_at_once():
+    generator = masked((3, 4), num_codebooks=3, codebook_order="any").eval()
+    real = torch.tensor([[True, True, True, False]] * 50)
+    asked, hidden = generator._draw_masks(real)
+    assert torch.equal(asked, hidden) and not asked[:, :, 3].any()
+    assert asked.any(2).sum(1).max() == 3
+    assert _watched(generator, num_inference_steps=1) == [[4, 4, 4]]
+    assert [sum(each) for each in _watched(generator, num_inference_steps=4)] == [12, 11, 8, 4]
+
+
+def aligned(**settings) -> MaskedGenerator:
+    spec = {"source_shape": [None], "source_num_codes": 9, "condition_dropout": 0.0, "source_stride": 1, **settings}
+    return MaskedGenerator.from_components(BERT, (2, None), 12, 2, codebook_order="any", **spec).eval()
+
+
+def test_what_is_aligned_is_as_long_as_its_source_and_sees_the_place_beside_it():
+    generator, source = aligned(), torch.randint(9, (3, 6))
+    mask = torch.arange(6) < torch.tensor([6, 4, 1])[:, None]
+    made = generator.generate(source=source, source_mask=mask, generator=torch.Generator().manual_seed(0))
+    assert made.values.shape == (3, 2, 6) and torch.equal(made.mask, mask)
+    assert not made.values[~mask[:, None].expand(-1, 2, -1)].any() and made.values.max() < 12
+    alone = generator.generate(source=source[1:2, :4], generator=torch.Generator().manual_seed(0))
+    seeded = [torch.Generator().manual_seed(0) for _ in range(2)]
+    first = generator.generate(source=source[:1], source_mask=mask[:1], generator=seeded[0])
+    assert torch.equal(first.values, made.values[:1]) and alone.values.shape == (1, 2, 4)
+    with torch.no_grad():
+        condition = generator.source_encoder(source=source)
+        for layer in generator.backbone.encoder.layer:  # without them, a place knows of itself alone
+            layer.attention.output.dense.weight.zero_()
+        codes = torch.full((3, 2, 6), 12)
+        one = generator._states(codes, condition, None)
+        other = source.clone()
+        other[:, 2] = (other[:, 2] + 1) % 9
+        two = generator._states(codes, generator.source_encoder(source=other), None)
+    assert (one - two).abs().amax(2).gt(1e-6).tolist() == [[place == 2 for place in range(6)]] * 3
+
+
+def test_what_is_aligned_refuses_another_length():
+    with pytest.raises(ValueError, match="the source has 6 places by its `source_stride`, but the target 5"):
+        aligned()(target=torch.zeros(1, 2, 5, dtype=torch.long), source=torch.zeros(1, 6, dtype=torch.long))
+    with pytest.raises(ValueError, match="`length` is not taken: .*, source_stride 1"):
+        aligned().generate(source=torch.zeros(1, 6, dtype=torch.long), length=6)
+
+
+def test_aligned_guidance_reads_padding_as_padding():
+    generator, source = aligned(condition_dropout=0.1), torch.randint(9, (2, 6))
+    mask = torch.arange(6) < torch.tensor([6, 3])[:, None]
+    seeds = [torch.Generator().manual_seed(0) for _ in range(2)]
+    whole = generator.generate(source=source, source_mask=mask, guidance=2.0, generator=seeds[0])
+    changed = source.masked_fill(~mask, 8)
+    again = generator.generate(source=changed, source_mask=mask, guidance=2.0, generator=seeds[1])
+    assert torch.equal(whole.values, again.values)
 
 
 def _watched(generator, **arguments):
@@ -161,10 +202,10 @@ def test_guidance_goes_from_the_null_source_towards_the_source():
         condition = generator.source_encoder(class_labels=CLASSES[:2])
         both = generator.source_encoder.hide(condition.map(lambda tensor: torch.cat([tensor, tensor])), hidden)
         null = generator.source_encoder.hide(condition, hidden[2:])
-        towards, away = (generator._guided(codes, 0, each, 1) for each in (condition, null))
+        towards, away = (generator._guided(codes, slice(1), each, None, 1) for each in (condition, null))
         assert not torch.allclose(towards, away, atol=1e-4)
         for guidance in (0.0, 3.0):
-            found = generator._guided(codes, 0, both, guidance)
+            found = generator._guided(codes, slice(1), both, None, guidance)
             torch.testing.assert_close(found, away + guidance * (towards - away), rtol=1e-4, atol=1e-5)
 
     def made(**asked):
@@ -199,6 +240,8 @@ def test_padding_does_not_count():
 def test_refuses_by_name():
     with pytest.raises(ValueError, match="`masking_schedule` must be cosine or linear, got 'sine'"):
         masked(masking_schedule="sine")
+    with pytest.raises(ValueError, match="`codebook_order` must be in_turn or any, got 'all'"):
+        masked(codebook_order="all")
     with pytest.raises(ValueError, match=r"`target_shape` may be None in its last place only, got \[None, 4\]"):
         masked((None, 4))
     with pytest.raises(ValueError, match="must be num_codebooks 2"):

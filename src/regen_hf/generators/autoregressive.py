@@ -68,13 +68,14 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         self._order = ORDERS[config.order](config.num_codes, config.num_codebooks)
         self._check_positions()
         width = self.language_model.config.hidden_size
-        self.head = CodeHead(width, config.num_codes, config.num_codebooks, config.varies)
-        self.source_encoder = SourceEncoder(config, width, source_encoders)
+        self.head = CodeHead(width, config.num_codes, config.num_codebooks, config.ends)
+        reads = not config.reads_codes
+        self.source_encoder = SourceEncoder(config, width, source_encoders, reads_representation=reads)
         self.alignment_head = nn.Linear(width, config.num_codes + 1) if config.alignment_weight else None
         self.post_init()
         end, start = self._order.end, self._order.start
         self.generation_config.update(decoder_start_token_id=start, bos_token_id=start, pad_token_id=start)
-        self.generation_config.eos_token_id = end if config.varies else None
+        self.generation_config.eos_token_id = end if config.ends else None
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -141,7 +142,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         return cls.from_components(part, target.shape, target.num_codes, **{**described, **settings})
 
     def _check_positions(self) -> None:
-        decoder, length = self.language_model, self._order.length(self.config.places) + int(self.config.varies)
+        decoder, length = self.language_model, self._order.length(self.config.places) + int(self.config.ends)
         positions = getattr(decoder.config, "max_position_embeddings", None)
         if positions is not None and positions < length:
             raise ValueError(
@@ -194,7 +195,9 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         hidden = torch.rand(len(target), device=target.device) < self.config.condition_dropout
         condition = self.source_encoder.hide(condition, hidden)
         mask = None if target_mask is None else target_mask.flatten(1)
-        tokens, labels = self._order.tokens(self._flat(target), mask, self.config.varies)
+        if self.config.source_stride is not None:
+            condition.check_places(places)
+        tokens, labels = self._order.tokens(self._flat(target), mask, self.config.ends)
         states = self._hidden_states(tokens, 0, condition, use_cache=False).last_hidden_state[:, -tokens.shape[-1] :]
         terms = {"cross_entropy": self.head.cross_entropy(states, labels)}
         if self.alignment_head is not None:
@@ -208,16 +211,21 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         return codes.flatten(2) if self.config.num_codebooks > 1 else codes.flatten(1)[:, None]
 
     def _read(self, source: dict[str, torch.Tensor], rows: int | None = None) -> Condition:
-        """What the source says; a text that the language model reads itself is in its own embeddings."""
+        """What the source says; what the language model reads itself is in its own embeddings."""
         if self.config.prefix_vocabulary_size is None:
-            return self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
-        ids, mask = source.pop("input_ids", None), source.pop("attention_mask", None)
+            condition = self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
+            return condition if self.config.source_stride is None else condition.strided(self.config.source_stride)
+        names = ("source", "source_mask") if self.config.reads_codes else ("input_ids", "attention_mask")
+        ids, mask = (source.get(name) for name in names)
         if ids is None:
-            raise ValueError("`input_ids` is missing: the language model of this generator reads the text itself.")
+            what = "codes" if self.config.reads_codes else "text"
+            raise ValueError(f"`{names[0]}` is missing: the language model of this generator reads the {what} itself.")
         hidden = self.language_model.get_input_embeddings()(ids)
-        mask = torch.ones_like(ids) if mask is None else mask
-        condition = self.source_encoder(**source, batch_size=len(ids))
-        if any(each is not None for each in source.values()):
+        mask = torch.ones_like(ids) if mask is None else mask.long()
+        others = {name: value for name, value in source.items() if name not in names and value is not None}
+        checked = {"source": ids} if self.config.reads_codes else {}
+        condition = self.source_encoder(**checked, **others, batch_size=len(ids))
+        if others:
             hidden, mask = torch.cat([condition.hidden, hidden], 1), torch.cat([condition.mask, mask], 1)
         return Condition.of(hidden, mask)
 
@@ -227,19 +235,23 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         rows = self.config.first_code + self._order.slots(positions) * self.config.num_codes + tokens
         rows = rows.masked_fill(tokens >= self.config.num_codes, self.config.vocabulary_size - 1)
         embedded = self.language_model.get_input_embeddings()(rows).sum(1)
+        if self.config.source_stride is not None:
+            beside = self._order.places(positions).clamp(max=condition.hidden.shape[1] - 1)
+            embedded = embedded + condition.hidden[:, beside].to(embedded.dtype)
         if self._attends:
             return self.language_model(
                 inputs_embeds=embedded, encoder_hidden_states=condition.hidden,
                 encoder_attention_mask=condition.mask, past_key_values=cache, use_cache=use_cache,
             )  # fmt: skip
-        written = torch.ones(len(tokens), position + tokens.shape[-1], dtype=torch.long, device=tokens.device)
-        mask = torch.cat([condition.mask, written], dim=1)
+        mask = torch.ones(len(tokens), position + tokens.shape[-1], dtype=torch.long, device=tokens.device)
+        if self.config.source_stride is None:
+            mask = torch.cat([condition.mask, mask], dim=1)
         limit = getattr(self.language_model.config, "max_position_embeddings", None)
         if limit is not None and mask.shape[1] > limit:
             name = type(self.language_model).__name__
             raise ValueError(f"{name} has {limit} positions, but a source and what is written take {mask.shape[1]}.")
         places = (mask.cumsum(1) - 1).clamp(min=0)
-        if position == 0:
+        if position == 0 and self.config.source_stride is None:
             embedded = torch.cat([condition.hidden.to(embedded.dtype), embedded], dim=1)
         return self.language_model(
             inputs_embeds=embedded, attention_mask=mask, position_ids=places[:, -embedded.shape[1] :],
@@ -255,7 +267,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             condition = Condition(*(_paired(*each) for each in zip(_tensors(condition), _tensors(away), strict=True)))
             tokens = tokens.repeat_interleave(2, dim=0)
         position = 0 if past_key_values is None else past_key_values.get_seq_length()
-        if position and not self._attends:
+        if position and not self._attends and self.config.source_stride is None:
             position -= condition.hidden.shape[1]
         output = self._hidden_states(tokens, position, condition, past_key_values, use_cache)
         books = self._order.next_books(position + tokens.shape[-1] - 1)
@@ -300,8 +312,10 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         condition = self._read(source)
         with _seeded(generator, self.device):
             output = self._write(condition, guidance, generation)
-        made = self._written(output.sequences[:, 1:])
-        if (scores := output.get("sequences_scores")) is not None and made.mask is not None and guidance == 1:
+        made = self._written(
+            output.sequences[:, 1:], None if self.config.source_stride is None else condition.mask.bool()
+        )
+        if (scores := output.get("sequences_scores")) is not None and self.config.ends and guidance == 1:
             penalty = generation.get("length_penalty", 1.0)  # transformers' scores are divided by length ** penalty
             length = made.mask.sum(1) * self.config.num_codebooks + 1  # with the end, where there is room for it
             made.scores = scores * length.clamp(max=output.sequences.shape[1] - 1) ** penalty
@@ -312,10 +326,13 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         config, order = self.config, self._order
         if guidance != 1 and generation.get("use_cache", True):
             generation["past_key_values"] = _PairedCache(DynamicCache(), DynamicCache())
-        if processor := order.processor(None if config.varies else config.places):
+        places = config.places if config.source_stride is None else condition.hidden.shape[1]
+        if places > config.places:
+            raise ValueError(f"the source has {places} places, more than the {config.places} of this generator.")
+        if processor := order.processor(None if config.ends else places):
             generation["logits_processor"] = [*generation.get("logits_processor", []), processor]
-        length = order.length(config.places)
-        generation = {"min_new_tokens": 1 if config.varies else length, "max_new_tokens": length, **generation}
+        length = order.length(places)
+        generation = {"min_new_tokens": 1 if config.ends else length, "max_new_tokens": length, **generation}
         repeated = order.rows(1)
         scored = generation.get("num_beams", 1) > 1 and not generation["do_sample"]
         return GenerationMixin.generate(
@@ -328,12 +345,15 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             **generation,
         )
 
-    def _written(self, tokens: torch.Tensor) -> Representation:
+    def _written(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> Representation:
+        """The codes of tokens; `mask` `(batch, places)` says where they end, where the source does."""
         codes = self._order.codes(tokens)
         shape = tuple(self.config.target_shape)
         if not self.config.varies:
             return Representation(values=codes.reshape(-1, *shape))
-        mask = (codes < self.config.num_codes).all(1).cumprod(1).bool()
+        if mask is None:
+            mask = (codes < self.config.num_codes).all(1).cumprod(1).bool()
+        mask = mask.repeat_interleave(len(codes) // len(mask), dim=0)  # of several targets for each source
         codes = codes.masked_fill(~mask[:, None], 0)[:, :, : max(int(mask.sum(1).max()), 1)]
         return Representation(values=codes if len(shape) > 1 else codes[:, 0], mask=mask[:, : codes.shape[2]])
 

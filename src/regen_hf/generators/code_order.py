@@ -51,6 +51,10 @@ class Interleaved:
         """The codebook of each token `(1, length)` that is read: what was written one position before."""
         return ((positions - 1) % self.books)[None]
 
+    def places(self, positions: torch.Tensor) -> torch.Tensor:
+        """The place whose codes are predicted at each position, of several codebooks that of the first."""
+        return positions // self.books
+
     def next_books(self, position: int) -> list[int]:
         """The codebooks of what is predicted at a position."""
         return [position % self.books]
@@ -91,6 +95,9 @@ class Delayed(Interleaved):
 
     def slots(self, positions: torch.Tensor) -> torch.Tensor:
         return torch.arange(self.books, device=positions.device)[:, None].expand(-1, len(positions))
+
+    def places(self, positions: torch.Tensor) -> torch.Tensor:
+        return positions
 
     def next_books(self, position: int) -> list[int]:
         return list(range(self.books))

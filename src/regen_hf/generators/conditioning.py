@@ -77,6 +77,13 @@ class ConditionalGeneratorConfig(GeneratorConfig):
         """Whether there is something to read that only an encoder can."""
         return any(getattr(self, f"source_{reader}_config") is not None for reader in READERS.values())
 
+    def check_stride(self) -> None:
+        """Raises `ValueError` where `source_stride`, of those that have it, is no number of places."""
+        if self.source_stride is not None and (not isinstance(self.source_stride, int) or self.source_stride < 1):
+            raise ValueError(
+                f"`source_stride` must be None or a whole number of at least 1, got {self.source_stride!r}."
+            )
+
     def check_guidance(self, guidance: float) -> None:
         """Raises `ValueError` if `guidance` asks for a null source that was never learned."""
         if guidance != 1 and self.condition_dropout == 0:
@@ -112,10 +119,23 @@ class Condition:
         weights = mask.unsqueeze(-1).to(hidden.dtype)
         return cls(hidden, mask, (hidden * weights).sum(1) / weights.sum(1).clamp(min=1))
 
+    def check_places(self, places: int) -> None:
+        """Raises `ValueError` unless there is one for each of the target's."""
+        if (found := self.hidden.shape[1]) != places:
+            raise ValueError(f"the source has {found} places by its `source_stride`, but the target {places}.")
+
     def in_front(self) -> "Condition":
         """With the real places of each row before its padding, in their order."""
         order = (self.mask == 0).int().argsort(dim=1, stable=True)
         return Condition(self.hidden.take_along_dim(order[..., None], 1), self.mask.gather(1, order), self.pooled)
+
+    def strided(self, stride: int) -> "Condition":
+        """With one place for each `stride` of them, the mean of those that are no padding."""
+        missing = -self.hidden.shape[1] % stride
+        mask = nn.functional.pad(self.mask, (0, missing)).unflatten(1, (-1, stride))
+        hidden = nn.functional.pad(self.hidden, (0, 0, 0, missing)).unflatten(1, (-1, stride))
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return Condition((hidden * weights).sum(2) / weights.sum(2).clamp(min=1), mask.amax(2), self.pooled)
 
     def map(self, function) -> "Condition":
         """The same with `function` applied to each tensor."""

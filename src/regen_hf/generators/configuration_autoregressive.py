@@ -22,13 +22,17 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
         order: of several codebooks: `"interleave"`, place by place, or `"delay"`, all of them at each step.
         max_places: how many places there are at most, where their number varies; in `from_components` as many as the
             language model has positions for, or 1500.
-        prefix_vocabulary_size: the number of tokens of a source text that the language model reads itself, before
-            what it writes.
+        prefix_vocabulary_size: the number of tokens of a source that the language model reads itself, before what it
+            writes: a text, or a representation in one row of as many codes, such as a plan in the model's own tokens.
         shares_vocabulary: whether the codes are tokens of the language model, which then keeps its embeddings and
             its head; in `from_components` where a pretrained one has as many tokens as there are codes.
         alignment_weight: of a further loss, by which the source alone tells the codes in their order by connectionist
             temporal classification (Watanabe et al., 2017, eq. 5), so that attention soon finds its way along a source
             that is read out, such as phonemes or speech. Rows with more codes than source count as 0 in it.
+        source_stride: how many places of the source stand beside each place of the target: 1 for a melody and the
+            voices beneath it. Then their mean is added to what is read where that place is written, instead of a
+            prefix, and what is written has a place for each `source_stride` of the source; `None` where the source is
+            read as a whole.
         source_noise: in training, the mean share of a source's codes that are replaced, dropped or put in, so that
             the generator repairs a prior's errors.
     """
@@ -49,6 +53,7 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     prefix_vocabulary_size: int | None = None
     shares_vocabulary: bool = False
     alignment_weight: float = 0.0
+    source_stride: int | None = None
     source_noise: float = 0.0
     is_encoder_decoder: bool = True
 
@@ -65,6 +70,9 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
             raise ValueError(f"`max_places` belongs to a target_shape whose last size is None, got {given}.")
         if self.prefix_vocabulary_size is not None and self.source_encoder_config is not None:
             raise ValueError("`prefix_vocabulary_size` has the language model read the text, and `source_encoder` too.")
+        self.check_stride()
+        if self.source_stride is not None and self.prefix_vocabulary_size is not None:
+            raise ValueError("`source_stride` needs a source encoder, but with `prefix_vocabulary_size` there is none.")
         if self.alignment_weight and (self.num_codebooks > 1 or len(self.target_shape) > 1):
             raise ValueError(f"`alignment_weight` needs one codebook in a row, got {self.target_spec}.")
         one_book = self.source_num_codes is not None and tuple(self.source_shape) == (None,)
@@ -80,6 +88,20 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     def varies(self) -> bool:
         """Whether targets differ in length."""
         return self.target_shape[-1] is None
+
+    @property
+    def reads_codes(self) -> bool:
+        """Whether the language model reads the codes of a source representation itself."""
+        if self.prefix_vocabulary_size is None or self.source_shape is None:
+            return False
+        row = len(self.source_shape) == self.source_num_codebooks == 1
+        encoded = self.source_representation_encoder_config is not None
+        return row and not encoded and self.source_num_codes == self.prefix_vocabulary_size
+
+    @property
+    def ends(self) -> bool:
+        """Whether the generator itself says where a target ends."""
+        return self.varies and self.source_stride is None
 
     @property
     def places(self) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..outputs import LossOutput, Representation, RepresentationSpec
@@ -25,6 +26,11 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         target_shape: the shape of the codes, for example `[8, 8]`; the last size may be `None`, where it varies.
         num_codes: the number of different codes in each codebook.
         num_codebooks: the number of codebooks; more than one are the first dimension of `target_shape`.
+        codebook_order: `"in_turn"`, each codebook after those before it, as codecs want whose later books refine the
+            earlier; or `"any"`, all of them together, the surest codes first, as voices of a score.
+        source_stride: how many places of the source stand beside each place of the target: 1 for a melody and the
+            voices beneath it. Then their mean is added to it, instead of being read after the target, and what is
+            made has a place for each `source_stride` of the source; `None` where the source is read as a whole.
         masking_schedule: how much is masked after which part of the steps: `"cosine"` or `"linear"`.
     """
 
@@ -32,12 +38,17 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
 
     num_codes: int = 256
     num_codebooks: int = 1
+    codebook_order: str = "in_turn"
+    source_stride: int | None = None
     masking_schedule: str = "cosine"
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.masking_schedule not in SCHEDULES:
             raise ValueError(f"`masking_schedule` must be cosine or linear, got {self.masking_schedule!r}.")
+        self.check_stride()
+        if self.codebook_order not in ("in_turn", "any"):
+            raise ValueError(f"`codebook_order` must be in_turn or any, got {self.codebook_order!r}.")
         if None in self.target_shape[:-1]:
             raise ValueError(f"`target_shape` may be None in its last place only, got {list(self.target_shape)}.")
         known = {"guidance", "num_inference_steps", "temperature", "choice_temperature", "length"}
@@ -128,32 +139,49 @@ class MaskedGenerator(ParallelGenerator):
         """
         codes = target.reshape(len(target), self.config.num_codebooks, -1)
         real = torch.ones_like(codes[:, 0], dtype=torch.bool) if target_mask is None else target_mask.flatten(1).bool()
-        condition = self.source_encoder(**source, batch_size=len(codes))
-        hidden = torch.rand(len(codes), device=codes.device) < self.config.condition_dropout
-        condition = self.source_encoder.hide(condition, hidden)
-        levels = torch.randint(self.config.num_codebooks, (len(codes),), device=codes.device)
-        asked = self._draw_masks(real)
-        states = self._read(self._embed(self._hide(codes, levels, asked)), condition, real)
+        condition = self._source(source, len(codes))
+        without = torch.rand(len(codes), device=codes.device) < self.config.condition_dropout
+        condition = self.source_encoder.hide(condition, without)
+        asked, hidden = self._draw_masks(real)
+        states = self._states(codes.masked_fill(hidden, self.config.num_codes), condition, real)
         loss = 0.0
-        for level in range(self.config.num_codebooks):
-            here = asked & (levels == level)[:, None]
-            logits = self._logits(states[here], level)
-            loss = loss + nn.functional.cross_entropy(logits, codes[:, level][here], reduction="sum")
+        for book in range(self.config.num_codebooks):
+            here = asked[:, book]
+            logits = self._logits(states[here], book)
+            loss = loss + nn.functional.cross_entropy(logits, codes[:, book][here], reduction="sum")
         loss = loss / asked.sum().clamp(min=1)
         return LossOutput(loss=loss, terms={"cross_entropy": loss.detach()})
 
-    def _draw_masks(self, real: torch.Tensor) -> torch.Tensor:
-        """Which positions `(batch, length)` are asked for: of each row at least one, and no padding."""
+    def _source(self, source: dict[str, torch.Tensor], rows: int | None = None) -> Condition:
+        condition = self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
+        return condition if self.config.source_stride is None else condition.strided(self.config.source_stride)
+
+    def _draw_masks(self, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which codes `(batch, codebooks, length)` are asked for, of each row at least one and no padding; and which
+        are hidden: those, and in turn all of later codebooks."""
+        books = self.config.num_codebooks
+        if self.config.codebook_order == "any":
+            asked = self._drawn(real.repeat(1, books)).unflatten(1, (books, -1))
+            return asked, asked
+        chosen = torch.randint(books, (len(real), 1, 1), device=real.device)
+        book = torch.arange(books, device=real.device)[:, None]
+        asked = self._drawn(real)[:, None] & (book == chosen)
+        return asked, asked | (book > chosen)
+
+    def _drawn(self, real: torch.Tensor) -> torch.Tensor:
+        """Some of the real places `(batch, places)`, as many as after a random part of the steps are still hidden."""
         ratio = SCHEDULES[self.config.masking_schedule](torch.rand(len(real), 1, device=real.device))
         number = (ratio * real.sum(1, keepdim=True)).ceil().clamp(min=1)
         order = torch.rand(real.shape, device=real.device).masked_fill(~real, 2.0)
         return (order.argsort(1).argsort(1) < number) & real
 
-    def _hide(self, codes: torch.Tensor, levels: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
-        """The codes with masks for those of a row's level that are asked for, and for all of higher levels."""
-        books = torch.arange(codes.shape[1], device=codes.device)[:, None]
-        levels = levels[:, None, None]
-        return codes.masked_fill((books > levels) | ((books == levels) & asked[:, None]), self.config.num_codes)
+    def _states(self, codes: torch.Tensor, condition: Condition, real: torch.Tensor | None) -> torch.Tensor:
+        """Hidden states `(batch, length, width)` of codes and masks `(batch, codebooks, length)`."""
+        embeds = self._embed(codes)
+        if self.config.source_stride is None:
+            return self._read(embeds, condition, real)
+        condition.check_places(embeds.shape[1])
+        return self._read(embeds + condition.hidden.to(embeds.dtype), None, real)
 
     def _embed(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes and masks `(batch, codebooks, length)` to `(batch, length, width)`, summed over the codebooks."""
@@ -196,63 +224,73 @@ class MaskedGenerator(ParallelGenerator):
         defaults = dict(guidance=1.0, num_inference_steps=12, temperature=1.0, choice_temperature=2.0, length=None)
         asked = {**defaults, **(self.config.generation or {}), **{k: v for k, v in given.items() if v is not None}}
         self._check_generation(asked)
-        places = self._places(asked["length"])
-        condition, guidance = self.source_encoder(**source), asked["guidance"]
+        condition, guidance = self._source(source), asked["guidance"]
+        real = None if self.config.source_stride is None else condition.mask.bool()
+        places = self._places(asked["length"] if real is None else real.shape[1])
         rows, books = len(condition.hidden), self.config.num_codebooks
+        codes = torch.full((rows, books, math.prod(places)), self.config.num_codes, device=self.device)
+        if real is not None:
+            codes = codes.masked_fill(~real[:, None], 0)
         if guidance != 1:
-            hidden = torch.arange(2 * rows, device=self.device) >= rows
-            condition = self.source_encoder.hide(condition.map(lambda tensor: torch.cat([tensor, tensor])), hidden)
-        shape = (rows, books, math.prod(places))
-        codes = torch.full(shape, self.config.num_codes, device=self.device)
+            without = torch.arange(2 * rows, device=self.device) >= rows
+            condition = self.source_encoder.hide(condition.map(lambda tensor: torch.cat([tensor, tensor])), without)
         generators = None if generator is None else row_generators(generator, rows)
-        steps = _split_steps(asked["num_inference_steps"], books)
-        for level in range(books):
-            self._fill(codes, level, min(steps[level], shape[2]), condition, guidance, asked, generators)
-        return Representation(values=codes.view(rows, *([books] if books > 1 else []), *places))
+        in_turn = self.config.codebook_order == "in_turn"
+        groups = [slice(book, book + 1) for book in range(books)] if in_turn else [slice(books)]
+        for group, steps in zip(groups, _split_steps(asked["num_inference_steps"], len(groups)), strict=True):
+            self._fill(codes, group, min(steps, codes[:, group][0].numel()), condition, real, asked, generators)
+        mask = real if self.config.target_shape[-1] is None else None
+        return Representation(codes.view(rows, *([books] if books > 1 else []), *places), mask)
 
-    def _fill(self, codes, level: int, steps: int, condition: Condition, guidance: float, asked, generators) -> None:
-        """Makes the codes of one codebook, in place (Chang et al., 2022, section 3.2).
+    def _fill(self, codes, group: slice, steps: int, condition: Condition, real, asked, generators) -> None:
+        """Makes the codes of some codebooks, in place (Chang et al., 2022, section 3.2).
 
         The steps are those of diffusers' `AmusedScheduler`, which itself draws a random number for each code of each
         position: on a CPU a fifth of the time of all.
         """
-        rows, _, length = codes.shape
+        made = codes[:, group].flatten(1)
+        every = (made == self.config.num_codes).sum(1)
         noises = torch.linspace(asked["choice_temperature"], 0, steps)
         for step in range(1, steps + 1):
-            logits = self._guided(codes, level, condition, guidance) / asked["temperature"]
-            uniform = _uniform((2, length), rows, generators).to(codes.device)
-            hidden = codes[:, level] == self.config.num_codes
+            logits = self._guided(codes, group, condition, real, asked["guidance"]) / asked["temperature"]
+            uniform = _uniform(codes[:, group], real, generators)
+            hidden = made == self.config.num_codes
             drawn, chances = _draw(logits, uniform[:, 0])
             gumbel = -(-uniform[:, 1].clamp(1e-20).log()).clamp(1e-20).log()
             confidence = chances.clamp(1e-20).log() + noises[step - 1] * gumbel
             order = confidence.masked_fill(~hidden, torch.inf).argsort(1).argsort(1)
-            left = (length * SCHEDULES[self.config.masking_schedule](torch.tensor(step / steps))).floor()
-            left = (
-                torch.minimum(hidden.sum(1) - 1, left.to(codes.device)).clamp(min=1)
-                if step < steps
-                else 0 * hidden.sum(1)
-            )
-            taken = torch.where(hidden, drawn, codes[:, level])
-            codes[:, level] = taken.masked_fill(order < left[:, None], self.config.num_codes)
+            left = (every * SCHEDULES[self.config.masking_schedule](torch.tensor(step / steps))).floor()
+            left = torch.minimum(hidden.sum(1) - 1, left).clamp(min=1) if step < steps else 0 * every
+            taken = torch.where(hidden, drawn, made)
+            made = taken.masked_fill(hidden & (order < left[:, None]), self.config.num_codes)
+            codes[:, group] = made.view_as(codes[:, group])
 
-    def _guided(self, codes: torch.Tensor, level: int, condition: Condition, guidance: float) -> torch.Tensor:
-        embeds = self._embed(codes)
+    def _guided(self, codes: torch.Tensor, group: slice, condition: Condition, real, guidance: float) -> torch.Tensor:
+        """Logits `(batch, places, codes)` of all places of some codebooks, one codebook after the other."""
+
+        def logits(codes: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
+            states = self._states(codes, condition, real)
+            return torch.cat([self._logits(states, book) for book in range(codes.shape[1])[group]], dim=1)
+
         if guidance == 1:
-            return self._logits(self._read(embeds, condition), level)
-        both = self._logits(self._read(torch.cat([embeds, embeds]), condition), level)
-        towards, away = both.chunk(2)
+            return logits(codes, real)
+        towards, away = logits(codes.repeat(2, 1, 1), None if real is None else real.repeat(2, 1)).chunk(2)
         return away + guidance * (towards - away)
 
     def _check_generation(self, asked: dict[str, Any]) -> None:
         self.config.check_guidance(asked["guidance"])
-        steps, books = asked["num_inference_steps"], self.config.num_codebooks
-        if not isinstance(steps, int) or steps < books:
-            raise ValueError(f"`num_inference_steps` must be a whole number of at least {books}, got {steps!r}.")
+        steps, least = asked["num_inference_steps"], self.config.num_codebooks
+        if self.config.codebook_order == "any":
+            least = 1
+        if not isinstance(steps, int) or steps < least:
+            raise ValueError(f"`num_inference_steps` must be a whole number of at least {least}, got {steps!r}.")
         if asked["temperature"] <= 0:
             raise ValueError(f"`temperature` must be above 0, got {asked['temperature']}.")
-        if (asked["length"] is None) != (self.config.target_shape[-1] is not None):
-            need = "is missing" if asked["length"] is None else "is not taken"
-            raise ValueError(f"`length` {need}: target_shape is {tuple(self.config.target_shape)}.")
+        needed = self.config.target_shape[-1] is None and self.config.source_stride is None
+        if (asked["length"] is None) == needed:
+            need = "is missing" if needed else "is not taken"
+            given = f"target_shape is {tuple(self.config.target_shape)}, source_stride {self.config.source_stride}"
+            raise ValueError(f"`length` {need}: {given}.")
 
     def _places(self, length: int | None) -> list[int]:
         """The target's shape without its codebooks."""
@@ -273,8 +311,12 @@ def _draw(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, to
     return drawn[..., 0], chances.gather(-1, drawn)[..., 0]
 
 
-def _uniform(shape: tuple[int, ...], rows: int, generators: list[torch.Generator] | None) -> torch.Tensor:
-    """`(rows, *shape)` numbers from 0 to 1."""
+def _uniform(codes: torch.Tensor, real: torch.Tensor | None, generators: list[torch.Generator] | None) -> torch.Tensor:
+    """`(batch, 2, codebooks × length)` numbers from 0 to 1 for codes `(batch, codebooks, length)`; those of a row do
+    not depend on how much padding it has."""
+    rows, books, length = codes.shape
     if generators is None:
-        return torch.rand(rows, *shape)
-    return torch.stack([torch.rand(shape, generator=own) for own in generators])
+        return torch.rand(rows, 2, books * length, device=codes.device)
+    lengths = [length] * rows if real is None else real.sum(1).tolist()
+    drawn = [torch.rand(own, books, 2, generator=each) for own, each in zip(lengths, generators, strict=True)]
+    return pad_sequence(drawn, batch_first=True).permute(0, 3, 2, 1).flatten(2).to(codes.device)

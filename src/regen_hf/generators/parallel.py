@@ -83,22 +83,23 @@ class ParallelGenerator(PreTrainedGenerator):
                 f"{source} of the source need {positions + source}."
             )
 
-    def _read(self, embeds: torch.Tensor, condition: Condition, mask: torch.Tensor | None = None) -> torch.Tensor:
+    def _read(
+        self, embeds: torch.Tensor, condition: Condition | None, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Hidden states `(batch, length, width)` of the target's positions.
 
         Args:
             embeds: `(batch, length, width)`, what stands at each position of the target.
-            condition: the source.
+            condition: the source that is read after it.
             mask: `(batch, length)`, true where the target is no padding.
         """
         length = embeds.shape[1]
-        self._check_room(length, condition.hidden.shape[1])
         mask = torch.ones(embeds.shape[:2], device=embeds.device) if mask is None else mask
-        hidden = self.backbone(
-            inputs_embeds=torch.cat([embeds, condition.hidden.to(embeds.dtype)], dim=1),
-            attention_mask=torch.cat([mask.long(), condition.mask.long()], dim=1),
-        ).last_hidden_state
-        return hidden[:, :length]
+        self._check_room(length, 0 if condition is None else condition.hidden.shape[1])
+        if condition is not None:
+            embeds = torch.cat([embeds, condition.hidden.to(embeds.dtype)], dim=1)
+            mask = torch.cat([mask.long(), condition.mask.long()], dim=1)
+        return self.backbone(inputs_embeds=embeds, attention_mask=mask.long()).last_hidden_state[:, :length]
 
 
 def load_backbone(part) -> PreTrainedModel:
