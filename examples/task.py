@@ -102,7 +102,8 @@ def disturbed_codes(true: Representation, spec: RepresentationSpec) -> Represent
     generator = torch.Generator().manual_seed(0)
     other = torch.randint(spec.num_codes, true.values.shape, generator=generator).to(true.values.device)
     replaced = torch.rand(true.values.shape, generator=generator).to(true.values.device) < 0.1
-    return Representation(torch.where(replaced, other, true.values) * true.mask, true.mask)
+    mask = true.mask if true.mask.dim() == true.values.dim() else true.mask[:, None]  # the same for all codebooks
+    return Representation(torch.where(replaced, other, true.values) * mask, true.mask)
 
 
 def compare(train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics: dict, trial: int) -> dict:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-MODULES = ("run", "models", "evaluate", "pairs", "data")
+MODULES = ("run", "models", "evaluate", "pairs", "data", "rules")
 
 
 def load(task: str, part: str = "run") -> ModuleType:

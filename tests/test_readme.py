@@ -39,7 +39,7 @@ def hosted_generators() -> dict[str, list[str]]:
 def table() -> str:
     rules = [each.__name__ for each in public(RuleExtractor) if each is not RuleExtractor]
     rows = [("extractor", name, models) for name, models in sorted(hosted_extractors().items())]
-    rows += [("extractor", "TextAutoencoderExtractor", [])]
+    rows += [("extractor", "TokenAutoencoderExtractor", [])]
     rows += [("extractor, a rule", name, []) for name in sorted(rules)]
     rows += [("prior, decoder", name, models) for name, models in sorted(hosted_generators().items())]
     rows += [("decoder", "InverseSTFTGenerator", [])]

@@ -105,7 +105,7 @@ def test_everything_public_has_a_docstring():
     "diffusers_module", "auto", "extractors.autoencoder", "extractors.codec", "extractors.downsample",
     "extractors.encoder", "extractors.identity", "extractors.log_mel", "generators.masked", "generators.regression",
     "generators.vocoder", "generators.aligned_diffusion", "generators.alignment", "generators.ctc",
-    "generators.griffin_lim", "generators.inverse_stft", "extractors.text_autoencoder", "modalities.audio",
+    "generators.griffin_lim", "generators.inverse_stft", "extractors.token_autoencoder", "modalities.audio",
     "modalities.combination", "modalities.phoneme", "extractors.keywords",
     "generators.autoregressive", "generators.diffusion", "modalities.label", "modalities.text",
     "modeling_regeneration", "extraction", "espeak", "extractors.phonemes",

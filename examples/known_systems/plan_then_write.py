@@ -16,5 +16,7 @@ def build(planner=GPT2, writer=GPT2, num_words=50_257, rare_from=5_000, max_plac
     prior = AutoregressiveGenerator.for_spec(
         planner, keywords, None, prefix_vocabulary_size=num_words, max_places=max_places[0]
     )
-    decoder = AutoregressiveGenerator.for_spec(writer, story, keywords, max_places=max_places[1])
+    decoder = AutoregressiveGenerator.for_spec(
+        writer, story, keywords, prefix_vocabulary_size=num_words, max_places=max_places[1]
+    )
     return RegenerationModel.from_components(plan, prior, decoder)

@@ -9,8 +9,8 @@ from regen_hf import (
     IdentityExtractor,
     PhonemeExtractor,
     RegenerationModel,
-    TextAutoencoderExtractor,
     TextModality,
+    TokenAutoencoderExtractor,
 )
 
 MASKS = {"time_masks": 2, "frequency_masks": 2}
@@ -109,7 +109,7 @@ def text_codes(text: TextModality, texts: list[str], audio=None, language: str =
         intermediate_size=768,
         max_position_embeddings=1024,
     )
-    codes = TextAutoencoderExtractor.from_components(layer, vocabulary_size=len(text.tokenizer), stride=2)
+    codes = TokenAutoencoderExtractor.from_components(layer, vocabulary_size=len(text.tokenizer), stride=2)
     prior = AutoregressiveGenerator.for_spec(
         writer(positions=256),
         codes.config.representation_spec,

@@ -8,8 +8,8 @@ from regen_hf import (
     IdentityExtractor,
     KeywordExtractor,
     RegenerationModel,
-    TextAutoencoderExtractor,
     TextModality,
+    TokenAutoencoderExtractor,
 )
 
 WIDTH, LONGEST = 192, 96
@@ -73,20 +73,17 @@ def prior(spec, source: TextModality, layers: int = 3, width: int = WIDTH) -> Au
     )
 
 
-def keywords(source: TextModality, target: TextModality) -> RegenerationModel:
-    """Signature → keywords in order → sentence, by a decoder that has learned from sentences alone."""
+def keywords(source: TextModality, target: TextModality, language_model: str | None = None) -> RegenerationModel:
+    """Signature → keywords in order → sentence, by a decoder that has learned from sentences alone: a new one, or a
+    language model by name, which reads the plan in its own tokens."""
     rule = KeywordExtractor.from_tokenizer(target.tokenizer, ENGLISH_STOP_WORDS)
     spec = rule.config.representation_spec
-    decoder = AutoregressiveGenerator.for_spec(
-        writer(),
-        rule.config.target_spec,
-        spec,
-        representation_encoder=plan_reader(),
-        source_noise=0.1,
-        max_places=LONGEST,
-        condition_dropout=0.0,
-        generation=BEAMS,
-    )
+    settings = {"source_noise": 0.1, "max_places": LONGEST, "condition_dropout": 0.0, "generation": BEAMS}
+    if language_model is None:
+        part, settings["representation_encoder"] = writer(), plan_reader()
+    else:
+        part, settings["prefix_vocabulary_size"], settings["shares_vocabulary"] = language_model, spec.num_codes, True
+    decoder = AutoregressiveGenerator.for_spec(part, rule.config.target_spec, spec, **settings)
     return RegenerationModel.from_components(rule, prior(spec, source), decoder)
 
 
@@ -100,7 +97,7 @@ def text_codes(source: TextModality, target: TextModality) -> RegenerationModel:
         intermediate_size=4 * WIDTH,
         max_position_embeddings=2 * LONGEST,
     )
-    codes = TextAutoencoderExtractor.from_components(layer, vocabulary_size=len(target.tokenizer), stride=2)
+    codes = TokenAutoencoderExtractor.from_components(layer, vocabulary_size=len(target.tokenizer), stride=2)
     return RegenerationModel.from_components(codes, prior(codes.config.representation_spec, source))
 
 

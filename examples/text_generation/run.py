@@ -2,6 +2,7 @@
 
 python examples/text_generation/run.py                              # Y′ = keywords in order
 python examples/text_generation/run.py --representation text_codes  # another Y′, by one argument
+python examples/text_generation/run.py --language-model openai-community/gpt2  # adapters on it as the decoder
 python examples/text_generation/run.py --dataset FOLDER_OR_HUB_NAME --source-column title --target-column summary
 """
 
@@ -19,12 +20,15 @@ import torch
 from data import functions, split
 from evaluate import measure
 from models import LONGEST, REPRESENTATIONS
-from transformers import pipeline
+from transformers import AutoTokenizer, pipeline
 from transformers.utils import logging
 
 from regen_hf import (
+    RegenerationModel,
     RegenerationProcessor,
+    StageResult,
     TextModality,
+    add_lora,
     check_columns,
     check_output_folder,
     check_texts,
@@ -55,8 +59,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--heldout", type=int, default=500, help="how many held-out pairs to measure on")
     parser.add_argument("--source-column", default="signature", help="the dataset's column of sources")
     parser.add_argument("--target-column", default="sentence", help="its column of sentences")
+    parser.add_argument("--language-model", help="a pretrained one, by name or folder, that writes what is planned")
     parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.language_model and options.representation != "keywords":
+        parser.error(f"--language-model reads keywords, not the representation {options.representation}")
+    return options
 
 
 def load_data(options: argparse.Namespace):
@@ -84,24 +92,36 @@ def train_and_measure(
     pairs, further, held = data
     column = options.target_column
     texts = [*pairs[options.source_column], *pairs[column], *further[column]]
-    target = TextModality.from_pieces(texts, PIECES, max_length=LONGEST)
-    processor = RegenerationProcessor(TextModality(target.tokenizer, LONGEST), target)
+    source = target = TextModality.from_pieces(texts, PIECES, max_length=LONGEST)
+    if "language_model" in build:
+        target = TextModality(AutoTokenizer.from_pretrained(build["language_model"]), LONGEST)
+    processor = RegenerationProcessor(TextModality(source.tokenizer, LONGEST), target)
     torch.manual_seed(options.seed)
-    model = REPRESENTATIONS[representation](processor.source, target, **build)
-    results = train_regenerator(
-        model,
-        processor,
-        pairs,
-        folder,
-        source_column=options.source_column,
-        target_column=column,
-        unpaired=further if set(steps) & {"extractor", "decoder"} else None,
-        samples=held[options.source_column][:8],
-        on_bad_example=options.on_bad_example,
-        resume=options.resume,
-        report_to=options.report_to,
-        **task.stage_arguments(RECIPES, steps, options.seed),
-    )
+    model = REPRESENTATIONS[representation](source, target, **build)
+
+    def train(model: RegenerationModel, folder: Path, steps: dict[str, int]) -> list[StageResult]:
+        return train_regenerator(
+            model,
+            processor,
+            pairs,
+            folder,
+            source_column=options.source_column,
+            target_column=column,
+            unpaired=further if set(steps) & {"extractor", "decoder"} else None,
+            samples=held[options.source_column][:8],
+            on_bad_example=options.on_bad_example,
+            resume=options.resume,
+            report_to=options.report_to,
+            **task.stage_arguments(RECIPES, steps, options.seed),
+        )
+
+    if "language_model" in build:  # the prior is learned whole, and then adapters of the decoder, which name it
+        results = train(model, folder / "base", {"prior": steps["prior"]})
+        model = RegenerationModel.from_pretrained(folder / "base" / "model")
+        add_lora(model, ["decoder"], rank=16)
+        results += train(model, folder, {"decoder": steps["decoder"]})
+    else:
+        results = train(model, folder, steps)
     plot_losses(results, folder / "curves.png")
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
@@ -143,7 +163,8 @@ def main(argv: list[str] | None = None) -> None:
     if not len(data[0]) or not len(data[2]):
         raise ValueError(f"{len(data[0])} pairs and {len(data[2])} held-out ones are too few.")
     steps = task.scaled(STEPS[options.representation], options.scale)
-    metrics = train_and_measure(options, options.output, data, options.representation, steps)
+    build = {"language_model": options.language_model} if options.language_model else {}
+    metrics = train_and_measure(options, options.output, data, options.representation, steps, **build)
     task.write_metrics(options.output, metrics, started)
     if options.compare:
         task.compare(direct_map(options, data, metrics["parameters"]), options.output, metrics, TRIAL)

@@ -24,6 +24,8 @@ from .extractors import (
     DownsampleExtractorConfig,
     EncoderExtractor,
     EncoderExtractorConfig,
+    HarmonyExtractor,
+    HarmonyExtractorConfig,
     IdentityExtractor,
     IdentityExtractorConfig,
     KeywordExtractor,
@@ -32,8 +34,8 @@ from .extractors import (
     LogMelExtractorConfig,
     PhonemeExtractor,
     PhonemeExtractorConfig,
-    TextAutoencoderExtractor,
-    TextAutoencoderExtractorConfig,
+    TokenAutoencoderExtractor,
+    TokenAutoencoderExtractorConfig,
 )
 from .files import check_output_folder
 from .generators import (
@@ -57,6 +59,7 @@ from .generators import (
     VocoderGeneratorConfig,
 )
 from .interruption import TrainingInterrupted
+from .lora import add_lora
 from .losses import AdversarialLoss, ExtractorWithLosses, PerceptualLoss
 from .modalities import (
     AudioModality,
@@ -113,6 +116,8 @@ __all__ = [
     "GeneratorConfig",
     "GriffinLimGenerator",
     "GriffinLimGeneratorConfig",
+    "HarmonyExtractor",
+    "HarmonyExtractorConfig",
     "HubReference",
     "IdentityExtractor",
     "IdentityExtractorConfig",
@@ -149,13 +154,14 @@ __all__ = [
     "StageArguments",
     "StageResult",
     "StreamedBatches",
-    "TextAutoencoderExtractor",
-    "TextAutoencoderExtractorConfig",
     "TextModality",
+    "TokenAutoencoderExtractor",
+    "TokenAutoencoderExtractorConfig",
     "TrainingInterrupted",
     "VideoModality",
     "VocoderGenerator",
     "VocoderGeneratorConfig",
+    "add_lora",
     "check_columns",
     "check_output_folder",
     "check_texts",
@@ -182,11 +188,12 @@ for _config, _model in (
     (CodecExtractorConfig, CodecExtractor),
     (DownsampleExtractorConfig, DownsampleExtractor),
     (EncoderExtractorConfig, EncoderExtractor),
+    (HarmonyExtractorConfig, HarmonyExtractor),
     (IdentityExtractorConfig, IdentityExtractor),
     (KeywordExtractorConfig, KeywordExtractor),
     (LogMelExtractorConfig, LogMelExtractor),
     (PhonemeExtractorConfig, PhonemeExtractor),
-    (TextAutoencoderExtractorConfig, TextAutoencoderExtractor),
+    (TokenAutoencoderExtractorConfig, TokenAutoencoderExtractor),
     (AlignedDiffusionGeneratorConfig, AlignedDiffusionGenerator),
     (AutoregressiveGeneratorConfig, AutoregressiveGenerator),
     (CTCGeneratorConfig, CTCGenerator),

@@ -7,7 +7,9 @@ import task
 from datasets import Dataset
 from example_modules import load
 from task import is_held_out
-from transformers import pipeline
+from transformers import GPT2Config, GPT2LMHeadModel, pipeline
+
+from regen_hf import TextModality
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -135,3 +137,24 @@ def test_an_empty_signature_is_named_before_anything_is_trained(run, few, monkey
     with pytest.raises(ValueError, match=message):
         run.main(asked(tmp_path))
     assert not (tmp_path / "out" / "model").exists()
+
+
+def test_a_language_model_by_name_writes_what_is_planned_with_adapters(run, few, tmp_path):
+    texts = [*few["signature"], *few["sentence"]]
+    text = TextModality.from_pieces(texts, 60)
+    sizes = {"n_positions": 256, "n_embd": 16, "n_layer": 1, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(text.tokenizer), **sizes)).save_pretrained(tmp_path / "gpt2")
+    text.tokenizer.save_pretrained(tmp_path / "gpt2")
+    run.main(asked(tmp_path, f"--language-model={tmp_path / 'gpt2'}"))
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert 0 < metrics["parameters_decoder"] < metrics["parameters"] / 10
+    assert (tmp_path / "out" / "model" / "adapter_model.safetensors").is_file()
+    pipe = pipeline("regeneration", model=str(tmp_path / "out" / "model"))
+    assert isinstance(pipe("module row list ( x )")["text"], str)
+    assert pipe.model.decoder_model.config.reads_codes
+
+
+def test_a_language_model_needs_keywords(run, capsys):
+    with pytest.raises(SystemExit):
+        run.parse_arguments(["--language-model=gpt2", "--representation=text_codes"])
+    assert "--language-model reads keywords, not the representation text_codes" in capsys.readouterr().err

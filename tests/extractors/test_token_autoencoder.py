@@ -20,8 +20,8 @@ from regen_hf import (
     RegenerationModel,
     Representation,
     RepresentationSpec,
-    TextAutoencoderExtractor,
-    TextAutoencoderExtractorConfig,
+    TokenAutoencoderExtractor,
+    TokenAutoencoderExtractorConfig,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -38,11 +38,11 @@ def bert(size: int = 16, **settings) -> BertConfig:
     })  # fmt: skip
 
 
-def of_codes(**settings) -> TextAutoencoderExtractor:
-    return TextAutoencoderExtractor.from_components(bert(), 20, **{"levels": [5, 3, 3], **settings}).eval()
+def of_codes(**settings) -> TokenAutoencoderExtractor:
+    return TokenAutoencoderExtractor.from_components(bert(), 20, **{"levels": [5, 3, 3], **settings}).eval()
 
 
-def of_latents(**settings) -> TextAutoencoderExtractor:
+def of_latents(**settings) -> TokenAutoencoderExtractor:
     return of_codes(levels=None, latent_channels=6, **settings)
 
 
@@ -55,7 +55,7 @@ def rows(representation: Representation) -> list[list[int]]:
     return [row[mask].tolist() for row, mask in zip(representation.values, representation.mask, strict=True)]
 
 
-def learn(extractor: TextAutoencoderExtractor, steps: int = 150) -> TextAutoencoderExtractor:
+def learn(extractor: TokenAutoencoderExtractor, steps: int = 150) -> TokenAutoencoderExtractor:
     optimizer = torch.optim.AdamW(extractor.train().parameters(), 3e-3)
     for _ in range(steps):
         extractor(*texts()).loss.backward()
@@ -67,7 +67,7 @@ def learn(extractor: TextAutoencoderExtractor, steps: int = 150) -> TextAutoenco
 @pytest.fixture(scope="module")
 def learned():
     torch.manual_seed(0)
-    return learn(TextAutoencoderExtractor.from_components(bert(32), 20, levels=[5, 3, 3]))
+    return learn(TokenAutoencoderExtractor.from_components(bert(32), 20, levels=[5, 3, 3]))
 
 
 class TextConformance(ExtractorConformance):
@@ -86,7 +86,7 @@ class TestTextLatents(TextConformance):
 
 
 def test_says_what_representation_it_makes():
-    codes, latents = TextAutoencoderExtractorConfig(), TextAutoencoderExtractorConfig(levels=None, length=10)
+    codes, latents = TokenAutoencoderExtractorConfig(), TokenAutoencoderExtractorConfig(levels=None, length=10)
     assert codes.target_spec == RepresentationSpec((None,), 30522)
     assert codes.representation_spec == RepresentationSpec((None,), 1000)
     assert latents.target_spec == RepresentationSpec((10,), 30522)
@@ -185,6 +185,26 @@ def test_the_loss_is_of_the_tokens_and_of_one_end(length, settings, ends):
     assert output.terms.keys() == {"reconstruction"}
 
 
+def test_tokens_of_several_voices_have_their_own_meaning_and_one_end():
+    torch.manual_seed(0)
+    extractor = of_codes(num_codebooks=3, stride=2, drop=0.0)
+    assert extractor.config.target_spec == RepresentationSpec((3, None), 20, 3)
+    ids, mask = torch.randint(0, 20, (4, 3, 5)), torch.arange(5) < torch.tensor([5, 3, 2, 1])[:, None]
+    other = torch.where(mask[:, None], ids, 7)
+    codes = extractor.encode(ids, mask)
+    assert codes.values.shape == (4, 3) and codes.mask.sum(1).tolist() == [3, 2, 1, 1]
+    assert torch.equal(codes.values, extractor.encode(other, mask).values)
+    optimizer = torch.optim.AdamW(extractor.train().parameters(), 1e-2)
+    for _ in range(200):
+        extractor(ids, mask).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    back = extractor.eval().decode(extractor.encode(ids, mask))
+    assert torch.equal(back.mask[:, :5], mask) and torch.equal(back.values[:, :, :5], ids * mask[:, None])
+    with pytest.raises(ValueError, match=r"`target` must be token ids \(batch, 3, length\), torch.long, got \(4, 5\)"):
+        extractor.encode(ids[:, 0])
+
+
 def test_drop_hides_tokens_in_training_only():
     hides, (ids, mask) = of_codes(drop=0.5), texts()
     assert hides(ids, mask).loss == hides(ids, mask).loss
@@ -195,14 +215,14 @@ def test_drop_hides_tokens_in_training_only():
     hides.embedding.register_forward_pre_hook(lambda module, given: read.append(given[0]))
     hides(ids[3:4], mask[3:4])
     hides(ids, mask)
-    assert read[0][:, 1:].tolist() == [[20] * 11]  # ends, which are not hidden
+    assert read[0][:, 0, 1:].tolist() == [[20] * 11]  # ends, which are not hidden
     assert 8 < (read[1] == 21).sum() < 25  # of 33 tokens
     shows = of_codes(drop=0.0).train()
     assert shows(ids, mask).loss == shows(ids, mask).loss
 
 
 def test_what_encode_gives_has_no_dropout():
-    extractor = TextAutoencoderExtractor.from_components(bert(hidden_dropout_prob=0.5), 20, levels=None).train()
+    extractor = TokenAutoencoderExtractor.from_components(bert(hidden_dropout_prob=0.5), 20, levels=None).train()
     one, two = (extractor.encode(*texts()).values for _ in range(2))
     assert torch.equal(one, two) and all(module.training for module in extractor.modules())
 
@@ -279,9 +299,9 @@ def test_settings_that_make_no_sense_are_named(settings, message):
 ], ids=lambda value: type(value).__name__)  # fmt: skip
 def test_what_is_no_encoder_is_refused(part, message):
     with pytest.raises(ValueError, match=message):
-        TextAutoencoderExtractor.from_components(part, 20)
+        TokenAutoencoderExtractor.from_components(part, 20)
     with pytest.raises(ValueError, match="`decoder`"):
-        TextAutoencoderExtractor.from_components(bert(), 20, decoder=part)
+        TokenAutoencoderExtractor.from_components(bert(), 20, decoder=part)
 
 
 LAYERS = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
@@ -296,7 +316,7 @@ LAYERS = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2, "num_atten
     ids=lambda config: config.model_type,
 )
 def test_encoder_and_decoder_may_differ(decoder, tmp_path):
-    extractor, (ids, mask) = TextAutoencoderExtractor.from_components(bert(), 20, decoder).eval(), texts()
+    extractor, (ids, mask) = TokenAutoencoderExtractor.from_components(bert(), 20, decoder).eval(), texts()
     extractor.save_pretrained(tmp_path)
     reloaded = AutoModel.from_pretrained(tmp_path)
     assert type(reloaded.decoder) is type(extractor.decoder) is not BertModel
@@ -308,7 +328,7 @@ def test_a_pretrained_encoder_keeps_what_it_knows_of_tokens(tmp_path):
     encoder = BertModel(bert())
     encoder.save_pretrained(tmp_path)
     tokens = encoder.get_input_embeddings().weight
-    same, other = (TextAutoencoderExtractor.from_components(str(tmp_path), size) for size in (20, 19))
+    same, other = (TokenAutoencoderExtractor.from_components(str(tmp_path), size) for size in (20, 19))
     assert torch.equal(same.embedding.weight[:20], tokens) and same.embedding.weight.shape == (22, 16)
     assert not torch.equal(other.embedding.weight[:19], tokens[:19])
     weights = [model.encoder.layer[0].output.dense.weight for model in (encoder, same.encoder, same.decoder)]
@@ -316,7 +336,7 @@ def test_a_pretrained_encoder_keeps_what_it_knows_of_tokens(tmp_path):
 
 
 def test_a_frozen_encoder_stays_frozen_and_the_decoder_learns(tmp_path):
-    TextAutoencoderExtractor.from_components(BertModel(bert()).requires_grad_(False), 20).save_pretrained(tmp_path)
+    TokenAutoencoderExtractor.from_components(BertModel(bert()).requires_grad_(False), 20).save_pretrained(tmp_path)
     reloaded = AutoModel.from_pretrained(tmp_path)
     assert not any(parameter.requires_grad for parameter in reloaded.encoder.parameters())
     assert all(parameter.requires_grad for parameter in reloaded.decoder.parameters())

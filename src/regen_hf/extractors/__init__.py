@@ -4,11 +4,12 @@ from .autoencoder import AutoencoderExtractor, AutoencoderExtractorConfig
 from .codec import CodecExtractor, CodecExtractorConfig
 from .downsample import DownsampleExtractor, DownsampleExtractorConfig
 from .encoder import EncoderExtractor, EncoderExtractorConfig
+from .harmony import HarmonyExtractor, HarmonyExtractorConfig
 from .identity import IdentityExtractor, IdentityExtractorConfig
 from .keywords import KeywordExtractor, KeywordExtractorConfig
 from .log_mel import LogMelExtractor, LogMelExtractorConfig
 from .phonemes import PhonemeExtractor, PhonemeExtractorConfig
-from .text_autoencoder import TextAutoencoderExtractor, TextAutoencoderExtractorConfig
+from .token_autoencoder import TokenAutoencoderExtractor, TokenAutoencoderExtractorConfig
 
 __all__ = [
     "AutoencoderExtractor",
@@ -19,6 +20,8 @@ __all__ = [
     "DownsampleExtractorConfig",
     "EncoderExtractor",
     "EncoderExtractorConfig",
+    "HarmonyExtractor",
+    "HarmonyExtractorConfig",
     "IdentityExtractor",
     "IdentityExtractorConfig",
     "KeywordExtractor",
@@ -27,6 +30,6 @@ __all__ = [
     "LogMelExtractorConfig",
     "PhonemeExtractor",
     "PhonemeExtractorConfig",
-    "TextAutoencoderExtractor",
-    "TextAutoencoderExtractorConfig",
+    "TokenAutoencoderExtractor",
+    "TokenAutoencoderExtractorConfig",
 ]

@@ -11,16 +11,18 @@ class IdentityExtractorConfig(ExtractorConfig):
     Args:
         target_shape: the shape of Y, for example `[3, 32, 32]`.
         num_codes: the number of different codes, where Y is discrete.
+        num_codebooks: how many codes stand at each place of Y, the first of its shape.
     """
 
     model_type = "regen_identity"
 
     target_shape: list[int] | tuple[int, ...] = (3, 32, 32)
     num_codes: int | None = None
+    num_codebooks: int = 1
 
     @property
     def target_spec(self) -> RepresentationSpec:
-        return RepresentationSpec(tuple(self.target_shape), self.num_codes)
+        return RepresentationSpec(tuple(self.target_shape), self.num_codes, self.num_codebooks)
 
     @property
     def representation_spec(self) -> RepresentationSpec:

@@ -1,4 +1,4 @@
-"""Y′ learned from Y alone: codes or latents of text, fewer than its tokens."""
+"""Y′ learned from Y alone: codes or latents of text, or of other tokens in order, fewer than there are tokens."""
 
 import contextlib
 import copy
@@ -21,13 +21,14 @@ from ..pretrained import hosted, refuse_reference
 IGNORED = -100
 
 
-class TextAutoencoderExtractorConfig(ExtractorConfig):
+class TokenAutoencoderExtractorConfig(ExtractorConfig):
     """
     Args:
         encoder_config, decoder_config: the transformers encoders that read the text and write it again; both see all
             positions at once, as BERT, RoBERTa and ModernBERT do.
         vocabulary_size: how many different tokens there are.
-        stride: how many tokens become one code or latent.
+        num_codebooks: how many tokens stand at each place, as those of the voices of a score; 1 for text.
+        stride: how many places become one code or latent.
         levels: how many values each channel of a code may have; there are as many codes as their product. `None` for
             latents.
         latent_channels: the size of a latent, where there are no `levels`.
@@ -37,7 +38,7 @@ class TextAutoencoderExtractorConfig(ExtractorConfig):
             long as its text.
     """
 
-    model_type = "regen_text_autoencoder"
+    model_type = "regen_token_autoencoder"
     sub_configs_defaults = {
         "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True),
         "decoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True),
@@ -46,6 +47,7 @@ class TextAutoencoderExtractorConfig(ExtractorConfig):
     encoder_config: dict | PreTrainedConfig | None = None
     decoder_config: dict | PreTrainedConfig | None = None
     vocabulary_size: int = 30522
+    num_codebooks: int = 1
     stride: int = 4
     levels: list[int] | tuple[int, ...] | None = (8, 5, 5, 5)
     latent_channels: int = 16
@@ -54,7 +56,7 @@ class TextAutoencoderExtractorConfig(ExtractorConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        for name in ("vocabulary_size", "stride", "length"):
+        for name in ("vocabulary_size", "num_codebooks", "stride", "length"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
         if self.levels is not None and (not self.levels or min(self.levels) < 2):
@@ -66,7 +68,8 @@ class TextAutoencoderExtractorConfig(ExtractorConfig):
 
     @property
     def target_spec(self) -> RepresentationSpec:
-        return RepresentationSpec((self.length,), self.vocabulary_size)
+        books = (self.num_codebooks,) if self.num_codebooks > 1 else ()
+        return RepresentationSpec((*books, self.length), self.vocabulary_size, self.num_codebooks)
 
     @property
     def representation_spec(self) -> RepresentationSpec:
@@ -80,8 +83,9 @@ class TextAutoencoderExtractorConfig(ExtractorConfig):
         return True
 
 
-class TextAutoencoderExtractor(PreTrainedExtractor):
-    """Codes or latents of text, each of `stride` tokens that are read, and written again, in view of the whole text.
+class TokenAutoencoderExtractor(PreTrainedExtractor):
+    """Codes or latents of text, each of `stride` tokens that are read, and written again, in view of the whole text; or
+    of other sequences of tokens, such as a score with a token for each voice at each step.
 
     Codes are those of finite scalar quantisation (Mentzer et al., 2024, arXiv:2309.15505): each channel is bounded by a
     tanh and rounded to one of its levels, past which training lets the gradient through; the levels lie alike on both
@@ -93,7 +97,7 @@ class TextAutoencoderExtractor(PreTrainedExtractor):
     Example:
         >>> from transformers import BertConfig
         >>> tiny = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
-        >>> extractor = TextAutoencoderExtractor.from_components(tiny, vocabulary_size=20).eval()
+        >>> extractor = TokenAutoencoderExtractor.from_components(tiny, vocabulary_size=20).eval()
         >>> codes = extractor.encode(torch.tensor([[3, 5, 8, 13, 19]]))
         >>> codes.values.shape, extractor.config.representation_spec.num_codes
         (torch.Size([1, 2]), 1000)
@@ -101,13 +105,13 @@ class TextAutoencoderExtractor(PreTrainedExtractor):
         torch.Size([1, 8])
     """
 
-    config_class = TextAutoencoderExtractorConfig
-    config: TextAutoencoderExtractorConfig
+    config_class = TokenAutoencoderExtractorConfig
+    config: TokenAutoencoderExtractorConfig
     supports_gradient_checkpointing = True
 
     def __init__(
         self,
-        config: TextAutoencoderExtractorConfig,
+        config: TokenAutoencoderExtractorConfig,
         encoder: PreTrainedModel | None = None,
         decoder: PreTrainedModel | None = None,
     ):
@@ -117,10 +121,10 @@ class TextAutoencoderExtractor(PreTrainedExtractor):
         channels = config.latent_channels if config.levels is None else len(config.levels)
         # the two beyond the vocabulary are the end and what stands for a hidden token
         self._hidden = config.vocabulary_size + 1
-        self.embedding = nn.Embedding(config.vocabulary_size + 2, _width(self.encoder))
+        self.embedding = nn.Embedding(config.num_codebooks * (config.vocabulary_size + 2), _width(self.encoder))
         self.bottleneck = nn.Linear(config.stride * self.encoder.config.hidden_size, channels)
         self.spread = nn.Linear(channels, config.stride * _width(self.decoder))
-        self.head = nn.Linear(self.decoder.config.hidden_size, config.vocabulary_size + 1)
+        self.head = nn.Linear(self.decoder.config.hidden_size, config.num_codebooks * (config.vocabulary_size + 1))
         self.post_init()
         if config.length is not None:
             self._check_room(-(-config.length // config.stride))
@@ -137,19 +141,19 @@ class TextAutoencoderExtractor(PreTrainedExtractor):
         vocabulary_size: int,
         decoder: str | PreTrainedModel | PreTrainedConfig | None = None,
         **settings,
-    ) -> "TextAutoencoderExtractor":
+    ) -> "TokenAutoencoderExtractor":
         """
         Args:
             encoder: a transformers encoder of text by name, live, or new from a config. Where its vocabulary is of
                 `vocabulary_size`, its embeddings of tokens are kept.
             vocabulary_size: how many different tokens there are.
             decoder: likewise; a new one of the encoder's config if `None`.
-            settings: the other fields of [`TextAutoencoderExtractorConfig`].
+            settings: the other fields of [`TokenAutoencoderExtractorConfig`].
 
         Raises:
             ValueError: if one of them does not see all of a text at once, or has too few positions for `length`.
         """
-        check_settings(TextAutoencoderExtractorConfig, settings)
+        check_settings(TokenAutoencoderExtractorConfig, settings)
         encoder = _load(encoder, "encoder")
         if decoder is None:
             decoder = copy.deepcopy(encoder.config)
@@ -159,19 +163,20 @@ class TextAutoencoderExtractor(PreTrainedExtractor):
         for part in (encoder, decoder):  # which are given embeddings, and need no words
             padding = getattr(part.get_input_embeddings(), "padding_idx", None) or 0
             part.resize_token_embeddings(padding + 1, mean_resizing=False)
-        config = TextAutoencoderExtractorConfig(
+        config = TokenAutoencoderExtractorConfig(
             encoder_config=encoder.config.to_dict(),
             decoder_config=decoder.config.to_dict(),
             vocabulary_size=vocabulary_size,
             **settings,
         )
         extractor = cls(config, encoder=encoder, decoder=decoder)
-        if len(tokens) == vocabulary_size:
+        if len(tokens) == vocabulary_size and config.num_codebooks == 1:
             extractor.embedding.weight.data[:vocabulary_size] = tokens
         return extractor
 
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
-        """Token ids `(batch, length)`, `torch.long`, to codes `(batch, ceil(length / stride))`, `torch.long`, or to
+        """Token ids `(batch, length)`, or `(batch, num_codebooks, length)` of several, `torch.long`, to codes
+        `(batch, ceil(length / stride))`, `torch.long`, or to
         latents `(batch, latent_channels, ceil(length / stride))`.
 
         With `target_mask` `(batch, length)`, bool, Y′ has a mask `(batch, ceil(length / stride))`, unless
@@ -189,59 +194,67 @@ class TextAutoencoderExtractor(PreTrainedExtractor):
         return Representation(values.masked_fill(~(real if values.dim() == 2 else real[:, None]), 0), real)
 
     def decode(self, representation: Representation) -> Representation:
-        """Codes or latents back to token ids `(batch, groups × stride)`, of which `config.length` are kept, and a mask.
+        """Codes or latents back to token ids of `groups × stride` places, of which `config.length` are kept, and
+        a mask.
 
         The first end that there is ends a row. Where Y′ is as long as its text, that is in the last group, after its
         first token.
         """
         values, real = self._ungrouped(representation)
         logits, stride = self._logits(values, real).float(), self.config.stride
-        places = torch.arange(logits.shape[1], device=real.device)
+        places = torch.arange(logits.shape[2], device=real.device)
         first_end = 1 if self.config.length is not None else (real.sum(-1, keepdim=True) - 1) * stride + 1
-        logits[..., -1].masked_fill_(places < first_end, -torch.inf)
-        ids = logits.argmax(-1)
-        ended = (ids == self.config.vocabulary_size) | ~real.repeat_interleave(stride, dim=1)
-        mask = (ended.cumsum(-1) == 0)[:, : self.config.length]
-        return Representation(ids[:, : self.config.length].masked_fill(~mask, 0), mask)
+        logits[..., -1].masked_fill_((places < first_end).unsqueeze(-2), -torch.inf)
+        logits[:, 1:, :, -1] = -torch.inf  # the first tokens say where the end is
+        ids = logits.argmax(-1)[:, :, : self.config.length]
+        ended = (ids[:, 0] == self.config.vocabulary_size) | ~real.repeat_interleave(stride, 1)[:, : self.config.length]
+        mask = ended.cumsum(-1) == 0
+        ids = ids.masked_fill(~mask[:, None], 0)
+        return Representation(ids[:, 0] if self.config.num_codebooks == 1 else ids, mask)
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
-        """The mean cross-entropy of the tokens `(batch, length)` of texts, and of the end of each where Y′ leaves room.
+        """The mean cross-entropy of tokens, as `encode` takes them, and of the end of each row where Y′ leaves room.
 
         In training, a share `config.drop` of the tokens is hidden from the encoder.
         """
         lengths = self._lengths(target, target_mask)
         tokens, real = self._grouped(target, lengths)
-        written = torch.arange(tokens.shape[1], device=target.device) <= lengths[:, None]
-        labels = tokens.masked_fill(~(written & real.repeat_interleave(self.config.stride, dim=1)), IGNORED)
+        written = torch.arange(tokens.shape[2], device=target.device) <= lengths[:, None]
+        written &= real.repeat_interleave(self.config.stride, dim=1)
+        labels = tokens.masked_fill(~written[:, None], IGNORED)
         if self.training:
             chosen = torch.rand(tokens.shape, device=tokens.device) < self.config.drop
             tokens = tokens.masked_fill(chosen & (tokens != self.config.vocabulary_size), self._hidden)
         logits = self._logits(self._squeeze(tokens, real), real)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+        loss = F.cross_entropy(logits.flatten(0, 2).float(), labels.flatten(), ignore_index=IGNORED)
         return LossOutput(loss=loss, terms={"reconstruction": loss.detach()})
 
     def _lengths(self, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """How many tokens each row has, `(batch,)`, of a batch that can be read."""
-        size, vocabulary, limit = tuple(target.shape), self.config.vocabulary_size, self.config.length
-        if target.dim() != 2 or target.dtype != torch.long:
-            raise ValueError(f"`target` must be token ids (batch, length), torch.long, got {size}, {target.dtype}.")
+        """How many places each row has, `(batch,)`, of a batch that can be read."""
+        shape, vocabulary, limit = tuple(target.shape), self.config.vocabulary_size, self.config.length
+        books = (self.config.num_codebooks,) if self.config.num_codebooks > 1 else ()
+        if target.dim() != 2 + len(books) or target.dtype != torch.long or shape[1:-1] != books:
+            wanted = f"(batch, {books[0]}, length)" if books else "(batch, length)"
+            raise ValueError(f"`target` must be token ids {wanted}, torch.long, got {shape}, {target.dtype}.")
+        size = (shape[0], shape[-1])
         if limit is not None and size[1] > limit:
             raise ValueError(f"`target` has {size[1]} tokens, but `length` is {limit}.")
-        mask = torch.ones_like(target, dtype=torch.bool) if mask is None else mask
+        mask = torch.ones(size, dtype=torch.bool, device=target.device) if mask is None else mask
         lengths = _filled(mask, size, "target_mask")
         if (lengths == 0).any():
             raise ValueError("`target` has a row of 0 tokens, but takes at least one.")
-        if ((wrong := (target < 0) | (target >= vocabulary)) & mask).any():
-            found = int(target[wrong & mask][0])
-            raise ValueError(f"`target` must be token ids from 0 to {vocabulary - 1}, got {found}.")
+        wrong = ((target < 0) | (target >= vocabulary)) & (mask if target.dim() == 2 else mask[:, None])
+        if wrong.any():
+            raise ValueError(f"`target` must be token ids from 0 to {vocabulary - 1}, got {int(target[wrong][0])}.")
         return lengths
 
     def _grouped(self, target: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens `(batch, groups × stride)` with ends where there is padding, and which groups are real."""
+        """Tokens `(batch, codebooks, groups × stride)` with ends where there is padding, and which groups are real."""
         end, stride = self.config.vocabulary_size, self.config.stride
-        groups = -(-(self.config.length or target.shape[1]) // stride)
-        tokens = F.pad(target, (0, groups * stride - target.shape[1]))
-        tokens = tokens.masked_fill(torch.arange(groups * stride, device=target.device) >= lengths[:, None], end)
+        groups = -(-(self.config.length or target.shape[-1]) // stride)
+        tokens = F.pad(target.view(len(target), -1, target.shape[-1]), (0, groups * stride - target.shape[-1]))
+        beyond = torch.arange(groups * stride, device=target.device) >= lengths[:, None]
+        tokens = tokens.masked_fill(beyond[:, None], end)
         begins = torch.arange(0, groups * stride, stride, device=target.device)
         real = begins < lengths[:, None] if self.config.length is None else tokens.new_ones(len(tokens), groups).bool()
         return tokens, real
@@ -275,7 +288,8 @@ class TextAutoencoderExtractor(PreTrainedExtractor):
     def _squeeze(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Latents, or the levels of codes from -1 to 1 with the gradient as if they were not rounded, `(batch, groups,
         channels)`."""
-        hidden = self._read(self.encoder, self.embedding(tokens), real)
+        firsts = (self.config.vocabulary_size + 2) * torch.arange(tokens.shape[1], device=tokens.device)
+        hidden = self._read(self.encoder, self.embedding(tokens + firsts[:, None]).sum(1), real)
         values = self.bottleneck(hidden.unflatten(1, (-1, self.config.stride)).flatten(2))
         if self.config.levels is None:
             return F.layer_norm(values, values.shape[-1:])
@@ -285,9 +299,10 @@ class TextAutoencoderExtractor(PreTrainedExtractor):
         return bounded + (rounded - bounded).detach()
 
     def _logits(self, values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """Of each token and of the end, `(batch, groups × stride, vocabulary_size + 1)`."""
+        """Of each token and of the end, `(batch, codebooks, groups × stride, vocabulary_size + 1)`."""
         embeds = self.spread(values.to(self.dtype)).unflatten(-1, (self.config.stride, -1)).flatten(1, 2)
-        return self.head(self._read(self.decoder, embeds, real))
+        logits = self.head(self._read(self.decoder, embeds, real))
+        return logits.unflatten(-1, (self.config.num_codebooks, -1)).movedim(2, 1)
 
     def _read(self, model: PreTrainedModel, embeds: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         self._check_room(real.shape[1])

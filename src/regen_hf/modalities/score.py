@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from ..scores import FIRST_PITCH, HOLD, REST
 from .base import Modality
-
-REST, HOLD, FIRST_PITCH = 0, 1, 2
-"""What the codes of a voice mean: silence, the note goes on, and from the third on a note of each pitch begins."""
 
 
 class ScoreModality(Modality):
@@ -94,7 +92,7 @@ class ScoreModality(Modality):
 
     def _read(self, name: str, example: Any, voices: int | None) -> torch.Tensor:
         """Codes `(voices, steps)`."""
-        if isinstance(example, np.ndarray | torch.Tensor):
+        if isinstance(example, np.ndarray | torch.Tensor | list):
             return self._checked(name, torch.as_tensor(example), voices)
         stream = _stream(name, example, self.steps_per_quarter).toSoundingPitch()
         parts = list(stream.getElementsByClass("Part")) or [stream]
