@@ -16,7 +16,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import task
 import torch
-from data import emoji_dataset, mirrored, split
+from data import mirrored, split
+from emoji_data import emoji_dataset
 from evaluate import measure, sample_sheet
 from models import REPRESENTATIONS
 from transformers import pipeline

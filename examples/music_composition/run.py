@@ -80,7 +80,7 @@ def train_and_measure(
         metrics,
         title=f"Melody to four voices by way of {representation}",
         description=f"Trained from nothing on {len(trained):,} pieces of "
-        f"{options.dataset or 'chorales by Bach, out of the corpus of music21'}, in many keys. One in ten was held out.",
+        f"{options.dataset or 'chorales by Bach, out of the corpus of music21'}. One in ten was held out.",
         example="melody.musicxml",
         pipeline_tag="text-to-audio",
     )

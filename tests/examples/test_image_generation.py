@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data import emoji_dataset, find_font, mirrored, split
+from data import mirrored, split
 from datasets import Dataset, Features, Image, Value
+from emoji_data import emoji_dataset, find_font
 from evaluate import measure, psnr
 from models import REPRESENTATIONS
 from PIL import Image as PILImage
@@ -64,7 +65,7 @@ def test_draws_the_emoji_of_the_system():
 
 def test_a_missing_font_says_what_to_install(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda _: None)
-    monkeypatch.setattr("data.FONT_PLACES", ())
+    monkeypatch.setattr("emoji_data.FONT_PLACES", ())
     with pytest.raises(FileNotFoundError, match="apt-get install fonts-noto-color-emoji"):
         find_font()
 

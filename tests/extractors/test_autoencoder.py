@@ -5,7 +5,7 @@ from extractors.conformance import ExtractorConformance
 from tiny_autoencoders import VIDEO, cogvideox, oobleck, rae, vidtok, wan
 from transformers import AutoModel, BertModel
 
-from regen_hf import AutoencoderExtractor
+from regen_hf import AutoencoderExtractor, Representation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -218,3 +218,22 @@ def test_says_which_shape_is_missing():
 def test_a_frozen_autoencoder_stays_frozen(tmp_path):
     tiny.autoencoder_extractor(tiny.kl().requires_grad_(False)).save_pretrained(tmp_path)
     assert not AutoModel.from_pretrained(tmp_path).is_trainable
+
+
+@pytest.mark.parametrize("kind", ["latents", "codes"])
+def test_clips_frame_by_frame_are_as_their_frames(kind):
+    torch.manual_seed(0)
+    autoencoder = tiny.vq()
+    pictures = AutoencoderExtractor.from_components(autoencoder, tiny.IMAGE, kind=kind).eval()
+    clips = AutoencoderExtractor.from_components(autoencoder, (3, 5, *tiny.IMAGE[1:]), kind=kind, frame_by_frame=True)
+    clip, spec = torch.rand(2, 3, 5, *tiny.IMAGE[1:]), clips.eval().config.representation_spec
+    with torch.no_grad():
+        values, single = clips.encode(clip).values, pictures.encode(clip[1, :, 3][None]).values[0]
+        own = values[1, 3] if kind == "codes" else values[1, :, 3]
+        back, alone = clips.decode(Representation(values)).values, pictures.decode(Representation(single[None])).values
+        assert clips(clip).reconstruction.shape == clip.shape
+    assert tuple(values.shape[1:]) == spec.shape and (spec.num_codes is None) == (kind == "latents")
+    torch.testing.assert_close(own, single, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(back[1, :, 3], alone[0], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="`frame_by_frame` needs a target_shape .*, got \\(3, 16, 16\\)"):
+        AutoencoderExtractor.from_components(autoencoder, tiny.IMAGE, frame_by_frame=True)

@@ -25,6 +25,8 @@ class AutoencoderExtractorConfig(ExtractorConfig):
         target_shape: the shape of Y, for example `[3, 32, 32]`; `[2, None]` for audio that lasts for any time.
         representation_shape: the shape of Y′, found out by [`AutoencoderExtractor.from_components`].
         kind: `"latents"`, or `"codes"` where the autoencoder quantises.
+        frame_by_frame: whether an autoencoder of images reads clips `(channels, frames, height, width)`, each frame by
+            itself.
         num_codes: the size of the codebook, for codes.
         hop_length: how many samples of audio one latent stands for, found out by `from_components`.
         l1_weight: weight of the absolute error beside the squared one.
@@ -41,6 +43,7 @@ class AutoencoderExtractorConfig(ExtractorConfig):
     target_shape: list[int | None] | tuple[int | None, ...] = (3, 32, 32)
     representation_shape: list[int | None] | tuple[int | None, ...] = (4, 4, 4)
     kind: str = "latents"
+    frame_by_frame: bool = False
     num_codes: int | None = None
     hop_length: int | None = None
     l1_weight: float = 0.2
@@ -51,6 +54,11 @@ class AutoencoderExtractorConfig(ExtractorConfig):
         super().__post_init__(**kwargs)
         if self.kind not in KINDS:
             raise ValueError(f"`kind` must be one of {', '.join(KINDS)}, got {self.kind!r}.")
+        if self.frame_by_frame and len(self.target_shape) != 4:
+            raise ValueError(
+                "`frame_by_frame` needs a target_shape (channels, frames, height, width), got "
+                f"{tuple(self.target_shape)}."
+            )
 
     @property
     def _described(self) -> dict[str, Any]:
@@ -92,7 +100,8 @@ class AutoencoderExtractorConfig(ExtractorConfig):
 
 class AutoencoderExtractor(PreTrainedExtractor):
     """Latents or codes of a diffusers autoencoder of images, audio `(channels, samples)` or video
-    `(channels, frames, height, width)`: `AutoencoderKL`, `VQModel`, `AutoencoderOobleck`, `AutoencoderKLWan`, ...
+    `(channels, frames, height, width)`: `AutoencoderKL`, `VQModel`, `AutoencoderOobleck`, `AutoencoderKLWan`, ...; with
+    `frame_by_frame` those of images read video, too: latents `(channels, frames, ...)`, codes `(frames, ...)`.
 
     What the autoencoder is, is read from what its `encode` gives: a `latent_dist`, `latents`, a `latent`, or quantised
     latents with their codes.
@@ -216,21 +225,34 @@ class AutoencoderExtractor(PreTrainedExtractor):
             )
 
     def _encode(self, target: torch.Tensor) -> torch.Tensor:
-        latents, codes, _ = self._latents(target)
+        latents, codes, _ = self._latents(self._folded(target))
         if self.config.kind == "latents":
-            return latents
+            return self._unfolded(latents, target)
         if codes is None:
             codes = self.autoencoder.net.quantize(latents)[2][2].reshape(len(latents), *latents.shape[2:])
-        return codes.long()
+        codes = codes.long()
+        return codes.unflatten(0, (len(target), -1)) if self.config.frame_by_frame else codes
 
     def _decode(self, values: torch.Tensor) -> torch.Tensor:
-        net = self.autoencoder.net
         if self.config.kind == "latents":
-            return _sample(net.decode(values.to(self.dtype)))
+            return self._unfolded(_sample(self.autoencoder.net.decode(self._folded(values).to(self.dtype))), values)
+        codes = values.flatten(0, 1) if self.config.frame_by_frame else values
+        return self._unfolded(self._of_codes(codes), values)
+
+    def _of_codes(self, codes: torch.Tensor) -> torch.Tensor:
+        net = self.autoencoder.net
         if hasattr(net, "quantize"):
-            latents = net.quantize.embedding.weight[values].movedim(-1, 1)
+            latents = net.quantize.embedding.weight[codes].movedim(-1, 1)
             return _sample(net.decode(latents, force_not_quantize=True))
-        return _sample(net.decode(net.indices_to_latent(values).to(self.dtype)))
+        return _sample(net.decode(net.indices_to_latent(codes).to(self.dtype)))
+
+    def _folded(self, clips: torch.Tensor) -> torch.Tensor:
+        """The frames of clips `(batch, channels, frames, ...)` as pictures, where they are read one by one."""
+        return clips.movedim(2, 1).flatten(0, 1) if self.config.frame_by_frame else clips
+
+    def _unfolded(self, pictures: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
+        """Pictures as the frames of as many clips as there are."""
+        return pictures.unflatten(0, (len(clips), -1)).movedim(1, 2) if self.config.frame_by_frame else pictures
 
     def _latents(
         self, target: torch.Tensor, sampled: bool = False
@@ -264,7 +286,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
         regularisers: list[tuple[int, str, torch.Tensor]] = []
 
         def reconstruct(part: torch.Tensor) -> torch.Tensor:
-            latents, codes, divergence = self._latents(part.to(self.dtype), sampled=True)
+            latents, codes, divergence = self._latents(self._folded(part.to(self.dtype)), sampled=True)
             if self.config.latent_noise:
                 latents = latents + self.config.latent_noise * torch.randn_like(latents)
             decoded = self.autoencoder.net.decode(latents)
@@ -272,7 +294,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
                 regularisers.append((len(part), "commitment", decoded.commit_loss.mean()))
             elif codes is None:
                 regularisers.append((len(part), "divergence", self.config.kl_weight * divergence))
-            return _sample(decoded)[..., : part.shape[-1]].float()
+            return self._unfolded(_sample(decoded), part)[..., : part.shape[-1]].float()
 
         varies = self.config.target_shape[-1] is None
         reconstruction = by_length(reconstruct, target, target_mask if varies else None).values

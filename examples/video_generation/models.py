@@ -1,0 +1,83 @@
+"""Three ways from a sentence to a clip: each a regenerator in some fifteen lines."""
+
+from diffusers import AutoencoderDC, WanTransformer3DModel
+from torch.nn import init
+from transformers import BertConfig
+
+from regen_hf import AutoencoderExtractor, DiffusionGenerator, DownsampleExtractor, IdentityExtractor, RegenerationModel
+
+WIDTH, HEADS = 128, 4
+
+
+def latents(clip: tuple[int, int, int, int], text) -> RegenerationModel:
+    """Text → latents of each frame → clip; both maps learned."""
+    none = ((),) * 4
+    widths, layers = (32, 32, 64, 128), (0, 2, 2, 2)
+    autoencoder = AutoencoderDC(
+        latent_channels=16,
+        encoder_block_out_channels=widths,
+        decoder_block_out_channels=widths,
+        encoder_layers_per_block=layers,
+        decoder_layers_per_block=layers,
+        encoder_qkv_multiscales=none,
+        decoder_qkv_multiscales=none,
+    )
+    extractor = AutoencoderExtractor.from_components(autoencoder, clip, frame_by_frame=True)
+    shape = extractor.config.representation_spec.shape
+    prior = flow(shape, patch=(4, 2, 2), text=text)
+    return RegenerationModel.from_components(extractor, prior)
+
+
+def lowres(clip: tuple[int, int, int, int], text) -> RegenerationModel:
+    """Text → a clip of a quarter of the size and of the frames, by a rule → the full one, by a diffusion decoder."""
+    rule = DownsampleExtractor.from_components(target_shape=list(clip), factor=4)
+    small = rule.config.representation_spec.shape
+    prior = flow(small, patch=(1, 2, 2), text=text, prediction="sample")
+    decoder = flow(clip, patch=(2, 4, 4), source_shape=list(small), source_noise=0.1, prediction="sample")
+    return RegenerationModel.from_components(rule, prior, decoder)
+
+
+def identity(clip: tuple[int, int, int, int], text, layers: int = 6) -> RegenerationModel:
+    """Text → clip: the direct map, of the same family of transformers."""
+    same = IdentityExtractor.from_components(target_shape=list(clip))
+    return RegenerationModel.from_components(same, flow(clip, (4, 8, 8), text, layers=layers, prediction="sample"))
+
+
+def flow(shape, patch: tuple[int, int, int], text=None, layers: int = 6, **settings) -> DiffusionGenerator:
+    """Flow matching by a transformer over space-time patches that attends to the words, or beside a smaller clip."""
+    channels = shape[0] + (0 if text else settings["source_shape"][0])
+    denoiser = WanTransformer3DModel(
+        patch_size=patch,
+        num_attention_heads=HEADS,
+        attention_head_dim=WIDTH // HEADS,
+        in_channels=channels,
+        out_channels=shape[0],
+        text_dim=WIDTH,
+        freq_dim=WIDTH,
+        ffn_dim=4 * WIDTH,
+        num_layers=layers,
+        rope_max_seq_len=32,
+    )
+    init.zeros_(denoiser.proj_out.weight)
+    if text is None:
+        return DiffusionGenerator.from_components(denoiser, tuple(shape), condition_dropout=0.0, **settings)
+    generation = {"guidance": 2.0, "num_inference_steps": 20}
+    return DiffusionGenerator.from_components(
+        denoiser, tuple(shape), text_encoder(text), generation=generation, **settings
+    )
+
+
+def text_encoder(text) -> BertConfig:
+    """Word and position embeddings; the generator's own layers read them."""
+    return BertConfig(
+        vocab_size=len(text.tokenizer),
+        hidden_size=WIDTH,
+        num_hidden_layers=0,
+        num_attention_heads=HEADS,
+        max_position_embeddings=text.max_length,
+        hidden_dropout_prob=0.0,
+        pad_token_id=text.tokenizer.pad_token_id,
+    )
+
+
+REPRESENTATIONS = {"latents": latents, "lowres": lowres, "identity": identity}
