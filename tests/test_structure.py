@@ -12,7 +12,7 @@ import regen_hf
 
 SOURCE = Path(regen_hf.__file__).parent
 FLOORS = [
-    {"outputs", "files", "arguments", "interruption", "trackers", "processes", "pretrained", "espeak"},
+    {"outputs", "files", "arguments", "interruption", "trackers", "processes", "pretrained", "espeak", "scores"},
     {"contracts", "batches", "optimizers", "checkpoints", "accelerators", "data_checks", "representations", "lengths"},
     {"auto", "diffusers_module", "spectral", "modalities", "training", "run_folder", "shards"},
     {"extractors", "generators", "losses", "configuration_regeneration", "processing_regeneration", "fingerprints"},
@@ -106,7 +106,7 @@ def test_everything_public_has_a_docstring():
     "extractors.encoder", "extractors.identity", "extractors.log_mel", "generators.masked", "generators.regression",
     "generators.vocoder", "generators.aligned_diffusion", "generators.alignment", "generators.ctc",
     "generators.griffin_lim", "generators.inverse_stft", "extractors.token_autoencoder", "modalities.audio",
-    "modalities.combination", "modalities.phoneme", "extractors.keywords",
+    "modalities.combination", "modalities.phoneme", "extractors.keywords", "extractors.harmony", "scores",
     "generators.autoregressive", "generators.diffusion", "modalities.label", "modalities.text",
     "modeling_regeneration", "extraction", "espeak", "extractors.phonemes",
 ])  # fmt: skip

@@ -17,6 +17,6 @@ def build(planner=GPT2, writer=GPT2, num_words=50_257, rare_from=5_000, max_plac
         planner, keywords, None, prefix_vocabulary_size=num_words, max_places=max_places[0]
     )
     decoder = AutoregressiveGenerator.for_spec(
-        writer, story, keywords, prefix_vocabulary_size=num_words, max_places=max_places[1]
+        writer, story, keywords, prefix_vocabulary_size=num_words, reads_codes=True, max_places=max_places[1]
     )
     return RegenerationModel.from_components(plan, prior, decoder)

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from task import is_held_out
 
 from regen_hf import ScoreModality, readable_examples
-from regen_hf.scores import FIRST_PITCH
+from regen_hf.scores import FIRST_PITCH, sounding
 
 SHIFTS = range(-5, 7)
 """By how many semitones each chorale is moved, for training only."""
@@ -69,12 +70,15 @@ def split(rows, longest: int):
 
 
 def _pieces(score: list[list[int]], longest: int) -> list[np.ndarray]:
-    """Pieces of about the same length, whole bars of eight steps but for the last."""
+    """Pieces of about the same length, a multiple of eight steps but for the last, that begin with what sounds."""
     codes = np.array(score)
-    bars = -(-codes.shape[1] // 8)
-    count = -(-8 * bars // longest)
-    size = 8 * -(-bars // count)
-    return [codes[:, start : start + size] for start in range(0, codes.shape[1], size)]
+    sounds = sounding(torch.tensor(score)).numpy()
+    eights = -(-codes.shape[1] // 8)
+    size = 8 * -(-eights // -(-8 * eights // longest))
+    pieces = [codes[:, start : start + size].copy() for start in range(0, codes.shape[1], size)]
+    for i, piece in enumerate(pieces):
+        piece[:, 0] = sounds[:, i * size]
+    return pieces
 
 
 def transposed(codes: np.ndarray, shift: int) -> np.ndarray | None:

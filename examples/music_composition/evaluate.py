@@ -21,13 +21,17 @@ def measure(pipe: RegenerationPipeline, held: list[list[list[int]]], size: int =
     model, modality = pipe.model, pipe.processor.target
     keeps = by_the_rules(model, modality.lowest)
     true, ways = [], {"": [], "_true": [], "_disturbed": []}
+
+    def on_device(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(model.device) for name, tensor in tensors.items()}
+
     for start in range(0, len(held), size):
         given = modality.as_target([np.array(each) for each in held[start : start + size]])
         source = pipe.processor.source.as_source([np.array(each) for each in held[start : start + size]])
         true.append(Representation(given["target"], given["target_mask"]))
-        ways[""].append(model.generate(**source, **keeps))
+        ways[""].append(model.generate(**on_device(source), **keeps))
         if model.config.extractor_config.target_spec != model.config.extractor_config.representation_spec:
-            encoded = model.encode(**given)
+            encoded = model.encode(**on_device(given))
             disturbed = task.disturbed_codes(encoded, model.config.extractor_config.representation_spec)
             ways["_true"].append(model.decode(encoded, **keeps.get("decoder_kwargs", {})))
             ways["_disturbed"].append(model.decode(disturbed, **keeps.get("decoder_kwargs", {})))
@@ -35,7 +39,7 @@ def measure(pipe: RegenerationPipeline, held: list[list[list[int]]], size: int =
     for name, made in ways.items():
         if made:
             longest = true.mask.shape[1]  # what is made of codes of bars may end elsewhere
-            values = torch.nn.functional.pad(concatenate(made).values, (0, longest))[..., :longest]
+            values = torch.nn.functional.pad(concatenate(made).values.cpu(), (0, longest))[..., :longest]
             found |= {f"{key}{name}": value for key, value in scores(true, values, modality.lowest).items()}
     found |= {f"corpus_{key}": value for key, value in rules(true, modality.lowest).items()}
     found = {key: round(value, 4) for key, value in found.items()}
@@ -46,15 +50,17 @@ def scores(true: Representation, made: torch.Tensor, lowest: int) -> dict[str, f
     """What codes `(batch, voices, steps)` are worth beside the true ones.
 
     Returns:
-        `note_accuracy`, how often alto, tenor and bass sound the true pitch, and `chord_agreement`, how often all
-        voices together make the true chord, over all steps; `pitch_class_overlap` and `interval_overlap`, what the
-        histograms of the lower voices have in common; `parallels`, how many fifths and octaves move in parallel in 100
-        steps, and `out_of_range`, how many notes of 100 a voice cannot sing.
+        `melody_accuracy`, how often the first voice is the melody; `note_accuracy`, how often alto, tenor and
+        bass sound the true pitch, and `chord_agreement`, how often all voices together make the true chord,
+        over all steps; `pitch_class_overlap` and `interval_overlap`, what the histograms of the lower voices
+        have in common; `parallels`, how many fifths and octaves move in parallel in 100 steps, and
+        `out_of_range`, in how many of 100 steps a voice has a note that it cannot sing.
     """
     real = true.mask
     one, other = (pitch_classes(codes, lowest).sum(1) for codes in (true.values, made))
     same = sounding(made)[:, 1:] == sounding(true.values)[:, 1:]
     return {
+        "melody_accuracy": (made[:, 0] == true.values[:, 0])[real].float().mean().item(),
         "note_accuracy": same.transpose(1, 2)[real].float().mean().item(),
         "chord_agreement": (chords(one) == chords(other))[real].float().mean().item(),
         "pitch_class_overlap": _overlap(*(_classes(codes, real, lowest) for codes in (true.values, made))),
@@ -80,10 +86,8 @@ def rules(score: Representation, lowest: int) -> dict[str, float]:
     low, high = torch.tensor(RANGES[1:]).T[..., None]
     lower = pitches[:, 1:]
     beyond = ((lower < low) | (lower > high)) & sounds[:, 1:] & score.mask[:, None]
-    return {
-        "parallels": 100 * found / score.mask.sum().item(),
-        "out_of_range": 100 * beyond.sum().item() / (sounds[:, 1:] & score.mask[:, None]).sum().item(),
-    }
+    sung = max(1, (sounds[:, 1:] & score.mask[:, None]).sum().item())
+    return {"parallels": 100 * found / score.mask.sum().item(), "out_of_range": 100 * beyond.sum().item() / sung}
 
 
 def _classes(codes: torch.Tensor, real: torch.Tensor, lowest: int) -> torch.Tensor:

@@ -57,7 +57,8 @@ def prior(spec, score: ScoreModality, layers: int = 4, width: int = WIDTH, **set
 
 def harmony(score: ScoreModality) -> RegenerationModel:
     """Melody → key, cadences, chords, bass and rhythm → voices, by a decoder that has learned from scores alone."""
-    rule = HarmonyExtractor.from_components()
+    pitches = {"lowest": score.lowest, "num_pitches": score.highest - score.lowest + 1}
+    rule = HarmonyExtractor.from_components(voices=score.voices, **pitches, steps_per_beat=score.steps_per_quarter)
     given, spec = rule.config.target_spec, rule.config.representation_spec
     decoder = AutoregressiveGenerator.for_spec(
         writer(), given, spec, representation_encoder=reader(), generation=SUREST, **VOICES

@@ -19,7 +19,7 @@ import task
 import torch
 from data import chorales, named_scores, split
 from evaluate import measure
-from models import REPRESENTATIONS
+from models import LONGEST, REPRESENTATIONS
 from rules import by_the_rules
 from transformers import pipeline
 from transformers.utils import logging
@@ -41,7 +41,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--score-column", default="score", help="the dataset's column of scores")
     parser.add_argument("--piece", type=int, default=64, help="how many steps of a chorale are learned from at once")
     parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.piece < 8 or options.piece % 8 or options.piece > LONGEST:
+        parser.error(f"--piece must be a multiple of 8 up to {LONGEST}, not {options.piece}")
+    return options
 
 
 def train_and_measure(
@@ -71,7 +74,7 @@ def train_and_measure(
     pipe = pipeline("regeneration", model=str(folder / "model"))
     metrics = measure(pipe, held["score"])
     score.save_samples(
-        pipe(samples, **by_the_rules(pipe.model, score.lowest)), held["name"][:4], folder / "samples" / "chorale"
+        pipe(samples, **by_the_rules(pipe.model, score.lowest)), held["name"][:4], folder / "chorales" / "chorale"
     )
     metrics |= {"pieces": len(trained), **task.costs(results)}
     metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
@@ -108,13 +111,15 @@ def main(argv: list[str] | None = None) -> None:
     data = split(rows, options.piece)
     if not len(data[0]) or not len(data[1]):
         raise ValueError(f"{len(data[0])} pieces and {len(data[1])} held-out scores are too few.")
+    if longer := [row["name"] for row in data[1] if len(row["score"][0]) > LONGEST]:
+        raise ValueError(f"the held-out score {longer[0]} has more than {LONGEST} steps: leave it out, or cut it.")
     steps = task.scaled(STEPS[options.representation], options.scale)
     metrics = train_and_measure(options, options.output, data, options.representation, steps)
     task.write_metrics(options.output, metrics, started)
     if options.compare:
         task.compare(direct_map(options, data, metrics["parameters"]), options.output, metrics, TRIAL)
     print(json.dumps(metrics, indent=2))
-    print(f"look at {options.output / 'samples'} and {options.output / 'curves.png'}")
+    print(f"look at {options.output / 'chorales'} and {options.output / 'curves.png'}")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,8 @@ def keywords(source: TextModality, target: TextModality, language_model: str | N
     if language_model is None:
         part, settings["representation_encoder"] = writer(), plan_reader()
     else:
-        part, settings["prefix_vocabulary_size"], settings["shares_vocabulary"] = language_model, spec.num_codes, True
+        part = language_model
+        settings |= {"prefix_vocabulary_size": spec.num_codes, "reads_codes": True, "shares_vocabulary": True}
     decoder = AutoregressiveGenerator.for_spec(part, rule.config.target_spec, spec, **settings)
     return RegenerationModel.from_components(rule, prior(spec, source), decoder)
 

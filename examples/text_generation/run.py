@@ -64,6 +64,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.language_model and options.representation != "keywords":
         parser.error(f"--language-model reads keywords, not the representation {options.representation}")
+    if options.language_model and options.compare:
+        parser.error("--compare needs a direct map of the same size and vocabulary, which --language-model has not")
     return options
 
 
@@ -99,7 +101,7 @@ def train_and_measure(
     torch.manual_seed(options.seed)
     model = REPRESENTATIONS[representation](source, target, **build)
 
-    def train(model: RegenerationModel, folder: Path, steps: dict[str, int]) -> list[StageResult]:
+    def train(model: RegenerationModel, folder: Path, steps: dict[str, int], resume: bool) -> list[StageResult]:
         return train_regenerator(
             model,
             processor,
@@ -110,18 +112,19 @@ def train_and_measure(
             unpaired=further if set(steps) & {"extractor", "decoder"} else None,
             samples=held[options.source_column][:8],
             on_bad_example=options.on_bad_example,
-            resume=options.resume,
+            resume=resume,
             report_to=options.report_to,
             **task.stage_arguments(RECIPES, steps, options.seed),
         )
 
     if "language_model" in build:  # the prior is learned whole, and then adapters of the decoder, which name it
-        results = train(model, folder / "base", {"prior": steps["prior"]})
+        begun = (folder / "base" / "stages").is_dir()
+        results = train(model, folder / "base", {"prior": steps["prior"]}, begun)
         model = RegenerationModel.from_pretrained(folder / "base" / "model")
         add_lora(model, ["decoder"], rank=16)
-        results += train(model, folder, {"decoder": steps["decoder"]})
+        results += train(model, folder, {"decoder": steps["decoder"]}, options.resume)
     else:
-        results = train(model, folder, steps)
+        results = train(model, folder, steps, options.resume)
     plot_losses(results, folder / "curves.png")
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
@@ -131,11 +134,12 @@ def train_and_measure(
     (folder / "samples.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     metrics |= {"pairs": len(pairs), "unpaired": len(further), **task.costs(results)}
     metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
+    how = f"with adapters on {options.language_model}" if "language_model" in build else "from nothing"
     task.describe(
         folder,
         metrics,
         title=f"Signature to sentence by way of {representation}",
-        description=f"Trained from nothing on {len(pairs):,} pairs of "
+        description=f"Trained {how} on {len(pairs):,} pairs of "
         f"{options.dataset or 'signatures and docstrings of installed packages'} and {len(further):,} sentences. "
         f"One {'source' if options.dataset else 'package'} in ten was held out.",
         example=held[options.source_column][0],
@@ -148,7 +152,7 @@ def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[
     """What trains the direct map from signatures to sentences: the same family, and about as many parameters."""
     text = TextModality.from_pieces([*data[0][options.target_column]], PIECES, max_length=LONGEST)
     widths = {
-        w: REPRESENTATIONS["identity"](text, text, width=w, layers=4).num_parameters() for w in range(128, 385, 16)
+        w: REPRESENTATIONS["identity"](text, text, width=w, layers=4).num_parameters() for w in range(128, 385, 32)
     }
     width = min(widths, key=lambda w: abs(widths[w] - parameters))
     return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=4)

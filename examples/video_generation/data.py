@@ -42,13 +42,14 @@ def clips(pictures, size: int, num_frames: int, things: int):
     Returns:
         A `datasets.Dataset` with the columns `text` and `video`, of arrays `(num_frames, size, size, 3)`, `uint8`.
     """
+    import numpy as np
     from datasets import Array4D, Dataset, Features, Value
 
     features = Features({"text": Value("string"), "video": Array4D((num_frames, size, size, 3), "uint8")})
     names = pictures["text"]
     chosen = sorted(range(len(names)), key=lambda i: zlib.crc32(names[i].encode()))[:things]
     given = {"pictures": pictures.select(chosen), "size": size, "num_frames": num_frames}
-    return Dataset.from_generator(_drawn, features=features, gen_kwargs=given).with_format("numpy")
+    return Dataset.from_generator(_drawn, features=features, gen_kwargs=given).with_format("numpy", dtype=np.uint8)
 
 
 def _drawn(pictures, size: int, num_frames: int) -> Iterator[dict]:

@@ -24,13 +24,14 @@ def measure(pipe: RegenerationPipeline, held, text_column: str, video_column: st
     clips = target.as_target([row[target.key] for row in made])["target"]
     distances = torch.cdist(clips.flatten(1), truth.flatten(1))
     right = distances.diagonal() <= distances.min(1).values + 1e-4
-    encoded = [model.encode(batch).values for batch in truth.split(32)]
+    encoded = [model.encode(batch.to(model.device)).values.cpu() for batch in truth.split(32)]
     generator = torch.Generator().manual_seed(0)
     noisy = [each + 0.3 * each.std() * torch.randn(each.shape, generator=generator) for each in encoded]
     back, disturbed = (
-        torch.cat([model.decode(Representation(each)).values.float().clamp(-1, 1) for each in batches])
+        torch.cat([model.decode(Representation(each.to(model.device))).values.float().cpu() for each in batches])
         for batches in (encoded, noisy)
     )
+    back, disturbed = back.clamp(-1, 1), disturbed.clamp(-1, 1)
     metrics = {
         "heldout_retrieval_top1": round(right.float().mean().item(), 4),
         "trajectory_error": _distance(clips, truth),

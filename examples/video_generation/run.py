@@ -105,7 +105,7 @@ def train_and_measure(
     pipe = pipeline("regeneration", model=str(folder / "model"))
     metrics, true, made = measure(pipe, held, options.text_column, options.video_column)
     for i, row in enumerate(made[:4]):
-        save_video(row["video"], folder / "samples" / f"{i}.mp4", row["fps"])
+        save_video(row["video"], folder / "clips" / f"{i}.mp4", row["fps"])
     chosen = range(0, len(made), max(1, len(made) // 12))
     captions = [held[options.text_column][i] for i in chosen]
     target.save_samples([made[i] for i in chosen], captions, folder / "samples")

@@ -50,6 +50,8 @@ def test_chorales_are_held_out_whole_and_moved_to_other_keys(data, monkeypatch):
     assert data.transposed(np.array(CHORALE), 12) is None
     assert [piece.shape[1] for piece in data._pieces([[0] * 40] * 4, 16)] == [16, 16, 8]
     assert data.transposed(np.zeros((4, 8), dtype=int), 1) is None  # silence
+    held = data._pieces(codes("72 . . . . . . . . 74"), 8)
+    assert [piece.tolist() for piece in held] == [codes("72 . . . . . . ."), codes("72 74")]
 
 
 def generated(voice: int, upper: list[str], own: str, width: int = 50) -> torch.Tensor:
@@ -95,7 +97,7 @@ def test_measures_count_what_they_say():
 def run(monkeypatch):
     """Two steps a stage on a few chorales."""
     run = load("music_composition")
-    rows = [{"name": f"bwv{i}", "score": [voice[: 8 - i] for voice in CHORALE]} for i in range(4)]
+    rows = [{"name": f"bwv{i}", "score": [voice[: 8 - 2 * (i % 2)] for voice in CHORALE]} for i in range(4)]
     monkeypatch.setattr(run, "chorales", lambda _: rows)
     monkeypatch.setitem(run.split.__globals__, "is_held_out", lambda key: key in ("bwv1", "bwv2"))
     monkeypatch.setattr(run, "STEPS", {name: dict.fromkeys(stages, 2) for name, stages in run.STEPS.items()})
@@ -109,7 +111,7 @@ def test_every_way_from_the_command_line(run, tmp_path, representation):
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     names = {"note_accuracy", "chord_agreement_true", "parallels_disturbed", "corpus_parallels", "heldout_count"}
     assert names <= metrics.keys()
-    names = {path.name for path in (tmp_path / "out" / "samples").iterdir()}
+    names = {path.name for path in (tmp_path / "out" / "chorales").iterdir()}
     assert names == {"chorale.png", *(f"chorale_{i}.{kind}" for i in range(2) for kind in ("mid", "musicxml"))}
     made = pipeline("regeneration", model=str(tmp_path / "out" / "model"))(np.array(CHORALE))
     assert made["midi"].startswith(b"MThd") and len(made["score"].parts) == 4
@@ -129,3 +131,9 @@ def test_a_score_that_cannot_be_read_is_named_before_anything_is_trained(run, tm
     with pytest.raises(ValueError, match="example 1, column 'score': target 0 must be codes from 0 to 47, got 99"):
         run.main(["--dataset=any", f"--output={tmp_path / 'out'}"])
     assert not (tmp_path / "out" / "model").exists()
+    long = [{"name": f"bwv{i}", "score": [[30] * 520] * 4} for i in range(2)]
+    monkeypatch.setattr(run, "chorales", lambda _: long)
+    with pytest.raises(ValueError, match="the held-out score bwv1 has more than 512 steps"):
+        run.main([f"--output={tmp_path / 'out'}"])
+    with pytest.raises(SystemExit):
+        run.parse_arguments(["--piece=20"])

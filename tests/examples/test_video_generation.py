@@ -73,7 +73,7 @@ def test_every_way_from_the_command_line(run, tmp_path, representation):
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert {"heldout_retrieval_top1", "trajectory_error", "trajectory_error_true", "disturbed_psnr"} <= metrics.keys()
     assert (metrics["heldout_count"], metrics["clips"]) == (2, 34)
-    assert {path.name for path in (tmp_path / "out" / "samples").iterdir()} == {"0.mp4", "1.mp4"}
+    assert {path.name for path in (tmp_path / "out" / "clips").iterdir()} == {"0.mp4", "1.mp4"}
     assert (tmp_path / "out" / "samples.gif").is_file() and (tmp_path / "out" / "true.gif").is_file()
     made = pipeline("regeneration", model=str(tmp_path / "out" / "model"))("dot falls")
     assert len(made["video"]) == 8 and made["video"][0].size == (16, 16)
@@ -86,7 +86,7 @@ def test_the_direct_map_is_trained_for_as_long(run, tmp_path):
 
 
 def test_a_clip_that_cannot_be_read_is_named_before_anything_is_trained(run, tmp_path, monkeypatch):
-    clip = np.zeros((8, 16, 16, 3), dtype=np.uint8)
+    clip = np.arange(8, dtype=np.uint8)[:, None, None, None] * np.full((8, 16, 16, 3), 30, dtype=np.uint8)
     VideoModality(16, 8).save_samples([{"video": [PILImage.fromarray(each) for each in clip]}], [""], tmp_path / "a")
     rows = {"text": ["a falls", "b falls"], "video": [str(tmp_path / "a.gif"), str(tmp_path / "none.mp4")]}
     monkeypatch.setattr("task.named_dataset", lambda *_: Dataset.from_dict(rows))

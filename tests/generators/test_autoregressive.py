@@ -302,12 +302,12 @@ def test_a_plan_in_its_own_tokens_is_read_by_the_language_model(make, tmp_path):
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(make(bos_token_id=1, eos_token_id=2)).save_pretrained(tmp_path)
     model, text = AutoModelForCausalLM.from_pretrained(tmp_path).eval(), RepresentationSpec((None,), 16)
-    settings = {"prefix_vocabulary_size": 16, "max_places": 8, "condition_dropout": 0.0}
+    settings = {"prefix_vocabulary_size": 16, "reads_codes": True, "max_places": 8, "condition_dropout": 0.0}
     decoder = AutoregressiveGenerator.for_spec(str(tmp_path), text, text, **settings).eval()
     plan, written = torch.tensor([[3, 5, 7]]), torch.tensor([[4, 6]])
     with torch.no_grad():
         logits = model(torch.tensor([[3, 5, 7, 1, 4, 6]])).logits[0, 3:]  # the plan, the start, the text
-        expected = torch.nn.functional.cross_entropy(_without_end_twice(logits), torch.tensor([4, 6, 16]))
+        expected = torch.nn.functional.cross_entropy(_and_the_end(logits), torch.tensor([4, 6, 16]))
         found = decoder(target=written, target_mask=torch.ones(1, 2, dtype=torch.bool), source=plan).loss
         padded = {"source": torch.tensor([[3, 5, 7, 0]]), "source_mask": torch.tensor([[True, True, True, False]])}
         shorter = decoder(target=written, target_mask=torch.ones(1, 2, dtype=torch.bool), **padded).loss
@@ -318,8 +318,8 @@ def test_a_plan_in_its_own_tokens_is_read_by_the_language_model(make, tmp_path):
         decoder.generate(batch_size=1)
 
 
-def _without_end_twice(logits: torch.Tensor) -> torch.Tensor:
-    """Those of the tokens, and after them that of the end, whose token is one of theirs."""
+def _and_the_end(logits: torch.Tensor) -> torch.Tensor:
+    """Those of all tokens, and after them once more that of the token 2, by which the model ends."""
     return torch.cat([logits, logits[:, 2:3]], dim=1)
 
 
@@ -522,3 +522,28 @@ def test_beside_its_source_refuses_another_length():
         beside(stride=0)
     with pytest.raises(ValueError, match="`source_stride` needs a source encoder, but with `prefix_vocabulary_size`"):
         beside(prefix_vocabulary_size=16)
+    with pytest.raises(
+        ValueError, match="`source_stride` needs one kind of source that has places, got .'num_classes'"
+    ):
+        beside(num_classes=3)
+    with pytest.raises(ValueError, match="`source_noise` moves the places of a source"):
+        beside(source_noise=0.1)
+    with pytest.raises(ValueError, match="the mask of the source must be true first and then false"):
+        mask = torch.tensor([[False, True]])
+        beside().generate(source=torch.zeros(1, 2, dtype=torch.long), source_mask=mask)
+    with pytest.raises(ValueError, match="`reads_codes` needs a source of `prefix_vocabulary_size` codes in a row"):
+        beside(stride=None, prefix_vocabulary_size=16, reads_codes=True)
+
+
+@pytest.mark.parametrize("order", ["delay", "interleave"])
+def test_beside_its_source_each_row_is_written_as_by_itself(order):
+    generator, codes = beside(order=order), torch.randint(9, (3, 6), generator=torch.Generator().manual_seed(0))
+    lengths = [6, 4, 1]
+    mask = torch.arange(6) < torch.tensor(lengths)[:, None]
+    beams = {"do_sample": False, "num_beams": 1 if order == "delay" else 3}
+    together = generator.generate(source=codes, source_mask=mask, **beams)
+    for row, length in enumerate(lengths):
+        alone = generator.generate(source=codes[row : row + 1, :length], **beams)
+        assert torch.equal(alone.values[0], together.values[row, :, :length])
+        if order == "interleave":
+            torch.testing.assert_close(alone.scores[0], together.scores[row], rtol=1e-4, atol=1e-4)

@@ -133,10 +133,12 @@ def test_what_is_aligned_is_as_long_as_its_source_and_sees_the_place_beside_it()
     made = generator.generate(source=source, source_mask=mask, generator=torch.Generator().manual_seed(0))
     assert made.values.shape == (3, 2, 6) and torch.equal(made.mask, mask)
     assert not made.values[~mask[:, None].expand(-1, 2, -1)].any() and made.values.max() < 12
-    alone = generator.generate(source=source[1:2, :4], generator=torch.Generator().manual_seed(0))
-    seeded = [torch.Generator().manual_seed(0) for _ in range(2)]
-    first = generator.generate(source=source[:1], source_mask=mask[:1], generator=seeded[0])
-    assert torch.equal(first.values, made.values[:1]) and alone.values.shape == (1, 2, 4)
+    for row, length in enumerate([6, 4, 1]):  # as by itself, however long the rows beside it are
+        seed = torch.Generator().manual_seed(row)
+        alone = generator.generate(source=source[row : row + 1, :length], generator=seed)
+        seed = torch.Generator().manual_seed(row)
+        padded = generator.generate(source=source[row : row + 1], source_mask=mask[row : row + 1], generator=seed)
+        assert torch.equal(alone.values, padded.values[..., :length])
     with torch.no_grad():
         condition = generator.source_encoder(source=source)
         for layer in generator.backbone.encoder.layer:  # without them, a place knows of itself alone

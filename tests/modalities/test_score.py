@@ -127,3 +127,8 @@ def test_refuses_what_it_cannot_take(tmp_path, monkeypatch):
 
 def test_settings_survive():
     assert ScoreModality(**DUET.to_dict()).to_dict() == DUET.to_dict()
+
+
+def test_voices_of_different_length_are_named():
+    with pytest.raises(ValueError, match="target 1 must be whole numbers, as many for each voice"):
+        ScoreModality(voices=2).as_target([[[26, 28], [30, 1]], [[26, 28], [30]]])

@@ -10,7 +10,7 @@ from ..scores import FIRST_PITCH, HOLD, REST, begins, sounding
 CHORDS = {"": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "7": (0, 4, 7, 10), "m7": (0, 3, 7, 10)}
 """The kinds of chords that are told apart, by their pitches above the root."""
 ROOT_BONUS, ABSENT = 0.15, 0.5
-"""How much a chord's root counts more than its other notes, and what one that is not there costs."""
+"""How much a chord's root counts more than its other notes, and what it costs that none of its notes is there."""
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 """How well each pitch fits a key (Krumhansl and Kessler, 1982)."""
@@ -140,7 +140,8 @@ def _key(held: torch.Tensor) -> torch.Tensor:
     profiles = torch.tensor([MAJOR, MINOR], device=held.device)
     profiles = torch.stack([profile.roll(tonic) for tonic in range(12) for profile in profiles])
     centred = profiles - profiles.mean(1, keepdim=True)
-    return (histogram @ (centred / centred.norm(dim=1, keepdim=True)).T).argmax(1)
+    # no matrix product, which autocast would make in half precision
+    return (histogram[:, None] * centred / centred.norm(dim=1, keepdim=True)).sum(-1).argmax(1)
 
 
 def _per_beat(weights: torch.Tensor, beat: int) -> torch.Tensor:

@@ -176,8 +176,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
 
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
         """Token ids `(batch, length)`, or `(batch, num_codebooks, length)` of several, `torch.long`, to codes
-        `(batch, ceil(length / stride))`, `torch.long`, or to
-        latents `(batch, latent_channels, ceil(length / stride))`.
+        `(batch, ceil(length / stride))`, `torch.long`, or to latents `(batch, latent_channels, ceil(length / stride))`.
 
         With `target_mask` `(batch, length)`, bool, Y′ has a mask `(batch, ceil(length / stride))`, unless
         `config.length` makes all of one size.

@@ -236,8 +236,9 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         rows = rows.masked_fill(tokens >= self.config.num_codes, self.config.vocabulary_size - 1)
         embedded = self.language_model.get_input_embeddings()(rows).sum(1)
         if self.config.source_stride is not None:
-            beside = self._order.places(positions).clamp(max=condition.hidden.shape[1] - 1)
-            embedded = embedded + condition.hidden[:, beside].to(embedded.dtype)
+            last = condition.mask.sum(1, keepdim=True) - 1  # of each row, where codebooks go on after it
+            beside = torch.minimum(self._order.places(positions)[None], last)
+            embedded = embedded + condition.hidden.take_along_dim(beside[..., None], 1).to(embedded.dtype)
         if self._attends:
             return self.language_model(
                 inputs_embeds=embedded, encoder_hidden_states=condition.hidden,
@@ -315,10 +316,11 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         made = self._written(
             output.sequences[:, 1:], None if self.config.source_stride is None else condition.mask.bool()
         )
-        if (scores := output.get("sequences_scores")) is not None and self.config.ends and guidance == 1:
+        if (scores := output.get("sequences_scores")) is not None and made.mask is not None and guidance == 1:
             penalty = generation.get("length_penalty", 1.0)  # transformers' scores are divided by length ** penalty
+            longest = output.sequences.shape[1] - 1
             length = made.mask.sum(1) * self.config.num_codebooks + 1  # with the end, where there is room for it
-            made.scores = scores * length.clamp(max=output.sequences.shape[1] - 1) ** penalty
+            made.scores = scores * (length.clamp(max=longest) if self.config.ends else longest) ** penalty
         return made
 
     def _write(self, condition: Condition, guidance: float, generation: dict[str, Any]) -> ModelOutput:
@@ -326,10 +328,15 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         config, order = self.config, self._order
         if guidance != 1 and generation.get("use_cache", True):
             generation["past_key_values"] = _PairedCache(DynamicCache(), DynamicCache())
-        places = config.places if config.source_stride is None else condition.hidden.shape[1]
-        if places > config.places:
-            raise ValueError(f"the source has {places} places, more than the {config.places} of this generator.")
-        if processor := order.processor(None if config.ends else places):
+        places, rows = config.places, None if config.ends else config.places
+        if config.source_stride is not None:
+            places = condition.hidden.shape[1]
+            if not config.varies:
+                condition.check_places(config.places)
+            if places > config.places:
+                raise ValueError(f"the source has {places} places, more than the {config.places} of this generator.")
+            rows = condition.mask.sum(1)
+        if processor := order.processor(rows):
             generation["logits_processor"] = [*generation.get("logits_processor", []), processor]
         length = order.length(places)
         generation = {"min_new_tokens": 1 if config.ends else length, "max_new_tokens": length, **generation}

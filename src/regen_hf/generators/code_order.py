@@ -59,8 +59,14 @@ class Interleaved:
         """The codebooks of what is predicted at a position."""
         return [position % self.books]
 
-    def processor(self, places: int | None) -> LogitsProcessor | None:
-        """What keeps generation in order: a sequence ends between places only."""
+    def processor(self, places: int | torch.Tensor | None) -> LogitsProcessor | None:
+        """What keeps generation in order: a sequence ends between places only.
+
+        Args:
+            places: how many there are, or of each row `(batch,)`; `None` where the sequence itself ends.
+        """
+        if torch.is_tensor(places):
+            return _IsOver(self.start, self.books * places)
         return _EndsBetweenPlaces(self.end, self.books) if places is None and self.books > 1 else None
 
     def codes(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -102,7 +108,8 @@ class Delayed(Interleaved):
     def next_books(self, position: int) -> list[int]:
         return list(range(self.books))
 
-    def processor(self, places: int | None) -> LogitsProcessor | None:
+    def processor(self, places: int | torch.Tensor | None) -> LogitsProcessor | None:
+        places = places.repeat_interleave(self.books) if torch.is_tensor(places) else places
         return _Delays(self.start, self.end, self.books, places)
 
     def codes(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -121,10 +128,24 @@ class _EndsBetweenPlaces(LogitsProcessor):
         return scores
 
 
+class _IsOver(LogitsProcessor):
+    """After the last token of a row nothing is chosen any more, so that nothing there makes a row less likely."""
+
+    def __init__(self, filler: int, lengths: torch.Tensor):
+        self.filler, self.lengths = filler, lengths
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        lengths = self.lengths.repeat_interleave(len(input_ids) // len(self.lengths))  # of several beams
+        over = input_ids.shape[1] - 1 >= lengths
+        scores[over] = -torch.inf
+        scores[over, self.filler] = 0.0
+        return scores
+
+
 class _Delays(LogitsProcessor):
     """Begins each codebook one step after the one before it, and ends it likewise."""
 
-    def __init__(self, start: int, end: int, books: int, places: int | None):
+    def __init__(self, start: int, end: int, books: int, places: int | torch.Tensor | None):
         self.start, self.end, self.books, self.places = start, end, books, places
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:

@@ -78,11 +78,16 @@ class ConditionalGeneratorConfig(GeneratorConfig):
         return any(getattr(self, f"source_{reader}_config") is not None for reader in READERS.values())
 
     def check_stride(self) -> None:
-        """Raises `ValueError` where `source_stride`, of those that have it, is no number of places."""
-        if self.source_stride is not None and (not isinstance(self.source_stride, int) or self.source_stride < 1):
-            raise ValueError(
-                f"`source_stride` must be None or a whole number of at least 1, got {self.source_stride!r}."
-            )
+        """Raises `ValueError` where `source_stride`, of those that have it, is no number of places, or it is not clear
+        of what."""
+        if (stride := self.source_stride) is None:
+            return
+        if not isinstance(stride, int) or stride < 1:
+            raise ValueError(f"`source_stride` must be None or a whole number of at least 1, got {stride!r}.")
+        kinds = [name for name in dict.fromkeys(READERS.values()) if getattr(self, f"source_{name}_config") is not None]
+        kinds += [name for name in ("num_classes", "source_shape") if getattr(self, name) is not None]
+        if len(kinds) != 1 or kinds == ["num_classes"]:
+            raise ValueError(f"`source_stride` needs one kind of source that has places, got {kinds or 'none'}.")
 
     def check_guidance(self, guidance: float) -> None:
         """Raises `ValueError` if `guidance` asks for a null source that was never learned."""
@@ -130,7 +135,13 @@ class Condition:
         return Condition(self.hidden.take_along_dim(order[..., None], 1), self.mask.gather(1, order), self.pooled)
 
     def strided(self, stride: int) -> "Condition":
-        """With one place for each `stride` of them, the mean of those that are no padding."""
+        """With one place for each `stride` of them, the mean of those that are no padding.
+
+        Raises:
+            ValueError: for padding that is not at the end.
+        """
+        if (self.mask[:, 1:] > self.mask[:, :-1]).any():
+            raise ValueError("the mask of the source must be true first and then false, for `source_stride`.")
         missing = -self.hidden.shape[1] % stride
         mask = nn.functional.pad(self.mask, (0, missing)).unflatten(1, (-1, stride))
         hidden = nn.functional.pad(self.hidden, (0, 0, 0, missing)).unflatten(1, (-1, stride))

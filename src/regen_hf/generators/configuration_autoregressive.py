@@ -23,7 +23,8 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
         max_places: how many places there are at most, where their number varies; in `from_components` as many as the
             language model has positions for, or 1500.
         prefix_vocabulary_size: the number of tokens of a source that the language model reads itself, before what it
-            writes: a text, or a representation in one row of as many codes, such as a plan in the model's own tokens.
+            writes.
+        reads_codes: whether that source is the representation, such as a plan in the model's own tokens, and no text.
         shares_vocabulary: whether the codes are tokens of the language model, which then keeps its embeddings and
             its head; in `from_components` where a pretrained one has as many tokens as there are codes.
         alignment_weight: of a further loss, by which the source alone tells the codes in their order by connectionist
@@ -51,6 +52,7 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     order: str = "interleave"
     max_places: int | None = None
     prefix_vocabulary_size: int | None = None
+    reads_codes: bool = False
     shares_vocabulary: bool = False
     alignment_weight: float = 0.0
     source_stride: int | None = None
@@ -71,6 +73,16 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
         if self.prefix_vocabulary_size is not None and self.source_encoder_config is not None:
             raise ValueError("`prefix_vocabulary_size` has the language model read the text, and `source_encoder` too.")
         self.check_stride()
+        in_a_row = self.source_shape is not None and len(self.source_shape) == self.source_num_codebooks == 1
+        encoded = self.source_representation_encoder_config is not None
+        same = self.prefix_vocabulary_size is not None and self.prefix_vocabulary_size == self.source_num_codes
+        if self.reads_codes and (encoded or not in_a_row or not same):
+            raise ValueError(
+                "`reads_codes` needs a source of `prefix_vocabulary_size` codes in a row and no encoder of it, got "
+                f"{self.source_spec} and prefix_vocabulary_size {self.prefix_vocabulary_size}."
+            )
+        if self.source_noise and self.source_stride is not None:
+            raise ValueError("`source_noise` moves the places of a source, which `source_stride` counts: give one.")
         if self.source_stride is not None and self.prefix_vocabulary_size is not None:
             raise ValueError("`source_stride` needs a source encoder, but with `prefix_vocabulary_size` there is none.")
         if self.alignment_weight and (self.num_codebooks > 1 or len(self.target_shape) > 1):
@@ -88,15 +100,6 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     def varies(self) -> bool:
         """Whether targets differ in length."""
         return self.target_shape[-1] is None
-
-    @property
-    def reads_codes(self) -> bool:
-        """Whether the language model reads the codes of a source representation itself."""
-        if self.prefix_vocabulary_size is None or self.source_shape is None:
-            return False
-        row = len(self.source_shape) == self.source_num_codebooks == 1
-        encoded = self.source_representation_encoder_config is not None
-        return row and not encoded and self.source_num_codes == self.prefix_vocabulary_size
 
     @property
     def ends(self) -> bool:

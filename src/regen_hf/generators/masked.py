@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..outputs import LossOutput, Representation, RepresentationSpec
@@ -65,7 +64,7 @@ class MaskedGenerator(ParallelGenerator):
 
     Training hides a part of the codes and asks for them. `generate` begins with all of them hidden and keeps, at each
     step, those that the model is surest of. Several codebooks are made one after the other, each seeing those before it
-    (SoundStorm, Borsos et al., 2023, section 3).
+    (SoundStorm, Borsos et al., 2023, section 3), or in any order (Huang et al., 2017, arXiv:1903.07227).
 
     Example:
         >>> from transformers import BertConfig
@@ -89,7 +88,7 @@ class MaskedGenerator(ParallelGenerator):
         self.code_embedding = nn.Embedding(books * (codes + 1), self._width)  # the last of each book is the mask
         self.head = nn.Linear(self.backbone.config.hidden_size, books * codes)
         if config.target_shape[-1] is not None:
-            self._check_room(math.prod(self._places(None)), 1)
+            self._check_room(math.prod(self._places(None)), 1 if config.source_stride is None else 0)
         self.post_init()
 
     @classmethod
@@ -130,7 +129,7 @@ class MaskedGenerator(ParallelGenerator):
         target_mask: torch.Tensor | None = None,
         **source: torch.Tensor,
     ) -> LossOutput:
-        """The cross-entropy of codes that are hidden, in one codebook of each row.
+        """The cross-entropy of codes that are hidden: in turn in one codebook of each row, in any order in all.
 
         Args:
             target: `(batch, *config.target_shape)`.
@@ -212,10 +211,11 @@ class MaskedGenerator(ParallelGenerator):
         """
         Args:
             guidance: how far to go from the null source towards the source (Ho and Salimans, 2022); 1 is no guidance.
-            num_inference_steps: forward passes, of all codebooks together; the first gets twice as many as another.
+            num_inference_steps: forward passes, of all codebooks together; in turn the first gets twice as many as
+                another.
             temperature: flattens what codes are drawn from, as in transformers.
             choice_temperature: the noise in which codes are kept, which falls to 0 at the last step.
-            length: the size of the last dimension, where `target_shape` leaves it open.
+            length: the size of the last dimension, where `target_shape` leaves it open and there is no `source_stride`.
             generator: gives the same targets for the same sources, however they are batched.
             source: what [`SourceEncoder`] reads, or `batch_size` where that is nothing.
         """
@@ -230,6 +230,7 @@ class MaskedGenerator(ParallelGenerator):
         rows, books = len(condition.hidden), self.config.num_codebooks
         codes = torch.full((rows, books, math.prod(places)), self.config.num_codes, device=self.device)
         if real is not None:
+            condition.check_places(codes.shape[2])
             codes = codes.masked_fill(~real[:, None], 0)
         if guidance != 1:
             without = torch.arange(2 * rows, device=self.device) >= rows
@@ -238,7 +239,9 @@ class MaskedGenerator(ParallelGenerator):
         in_turn = self.config.codebook_order == "in_turn"
         groups = [slice(book, book + 1) for book in range(books)] if in_turn else [slice(books)]
         for group, steps in zip(groups, _split_steps(asked["num_inference_steps"], len(groups)), strict=True):
-            self._fill(codes, group, min(steps, codes[:, group][0].numel()), condition, real, asked, generators)
+            if real is None:  # else rows are of different lengths, and each must be made as by itself
+                steps = min(steps, codes[:, group][0].numel())
+            self._fill(codes, group, steps, condition, real, asked, generators)
         mask = real if self.config.target_shape[-1] is None else None
         return Representation(codes.view(rows, *([books] if books > 1 else []), *places), mask)
 
@@ -317,6 +320,8 @@ def _uniform(codes: torch.Tensor, real: torch.Tensor | None, generators: list[to
     rows, books, length = codes.shape
     if generators is None:
         return torch.rand(rows, 2, books * length, device=codes.device)
+    drawn = torch.zeros(rows, length, books, 2)
     lengths = [length] * rows if real is None else real.sum(1).tolist()
-    drawn = [torch.rand(own, books, 2, generator=each) for own, each in zip(lengths, generators, strict=True)]
-    return pad_sequence(drawn, batch_first=True).permute(0, 3, 2, 1).flatten(2).to(codes.device)
+    for row, own, generator in zip(drawn, lengths, generators, strict=True):
+        row[:own] = torch.rand(own, books, 2, generator=generator)
+    return drawn.permute(0, 3, 2, 1).flatten(2).to(codes.device)

@@ -59,8 +59,8 @@ class ScoreModality(Modality):
         """`target`, `(batch, voices, steps)`, `torch.long`, and `target_mask`, `(batch, steps)`, bool.
 
         Args:
-            examples: what music21 reads: paths, or bytes of MIDI or MusicXML; music21's streams; or arrays of codes
-                `(voices, steps)`.
+            examples: what music21 reads: paths, or bytes of MIDI or MusicXML; music21's streams; or arrays or lists of
+                codes `(voices, steps)`.
 
         Raises:
             TypeError: for anything else.
@@ -93,7 +93,11 @@ class ScoreModality(Modality):
     def _read(self, name: str, example: Any, voices: int | None) -> torch.Tensor:
         """Codes `(voices, steps)`."""
         if isinstance(example, np.ndarray | torch.Tensor | list):
-            return self._checked(name, torch.as_tensor(example), voices)
+            try:
+                codes = torch.as_tensor(example)
+            except (ValueError, TypeError, RuntimeError) as error:
+                raise ValueError(f"{name} must be whole numbers, as many for each voice: {error}") from error
+            return self._checked(name, codes, voices)
         stream = _stream(name, example, self.steps_per_quarter).toSoundingPitch()
         parts = list(stream.getElementsByClass("Part")) or [stream]
         if voices is not None and len(parts) != voices:
