@@ -7,7 +7,8 @@ import resource
 import sys
 import time
 import zlib
-from collections.abc import Callable, Collection
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -104,6 +105,17 @@ def disturbed_codes(true: Representation, spec: RepresentationSpec) -> Represent
     replaced = torch.rand(true.values.shape, generator=generator).to(true.values.device) < 0.1
     mask = true.mask if true.mask.dim() == true.values.dim() else true.mask[:, None]  # the same for all codebooks
     return Representation(torch.where(replaced, other, true.values) * mask, true.mask)
+
+
+def same_size(count: Callable[[int], int], sizes: Sequence[int], parameters: int) -> int:
+    """The size that gives a model the number of parameters nearest to this one.
+
+    Args:
+        count: how many a model of a size has, more with each size.
+        sizes: in order.
+    """
+    place = bisect_left(sizes, parameters, key=count)
+    return min(sizes[max(0, place - 1) : place + 1], key=lambda size: abs(count(size) - parameters))
 
 
 def compare(train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics: dict, trial: int) -> dict:

@@ -93,8 +93,11 @@ def train_and_measure(
 def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
     """What trains the direct map from melodies to voices: the same family, and about as many parameters."""
     score = ScoreModality()
-    widths = {w: REPRESENTATIONS["identity"](score, width=w, layers=5).num_parameters() for w in range(128, 385, 16)}
-    width = min(widths, key=lambda w: abs(widths[w] - parameters))
+
+    def count(width: int) -> int:
+        return REPRESENTATIONS["identity"](score, width=width, layers=5).num_parameters()
+
+    width = task.same_size(count, range(128, 385, 16), parameters)
     return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=5)
 
 

@@ -151,10 +151,11 @@ def train_and_measure(
 def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
     """What trains the direct map from signatures to sentences: the same family, and about as many parameters."""
     text = TextModality.from_pieces([*data[0][options.target_column]], PIECES, max_length=LONGEST)
-    widths = {
-        w: REPRESENTATIONS["identity"](text, text, width=w, layers=4).num_parameters() for w in range(128, 385, 32)
-    }
-    width = min(widths, key=lambda w: abs(widths[w] - parameters))
+
+    def count(width: int) -> int:
+        return REPRESENTATIONS["identity"](text, text, width=width, layers=4).num_parameters()
+
+    width = task.same_size(count, range(128, 385, 16), parameters)
     return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=4)
 
 

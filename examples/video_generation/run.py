@@ -128,8 +128,11 @@ def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[
     """What trains the direct map from sentences to clips: the same family, and about as many parameters."""
     text = TextModality.from_words(data[0][options.text_column])
     clip = (3, options.num_frames, options.size, options.size)
-    sizes = {n: REPRESENTATIONS["identity"](clip, text, layers=n).num_parameters() for n in range(4, 13)}
-    layers = min(sizes, key=lambda n: abs(sizes[n] - parameters))
+
+    def count(layers: int) -> int:
+        return REPRESENTATIONS["identity"](clip, text, layers=layers).num_parameters()
+
+    layers = task.same_size(count, range(4, 17), parameters)
     return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, layers=layers)
 
 
