@@ -104,8 +104,11 @@ def direct_map(options: argparse.Namespace, dataset, parameters: int) -> Callabl
     """What trains the direct map from text to pixels: the same family, and about as many parameters."""
     trained, _, _ = split(dataset, options.text_column)
     text = TextModality.from_words(trained[options.text_column])
-    sizes = {n: REPRESENTATIONS["identity"](options.size, text, num_layers=n).num_parameters() for n in range(1, 16)}
-    layers = min(sizes, key=lambda n: abs(sizes[n] - parameters))
+
+    def count(layers: int) -> int:
+        return REPRESENTATIONS["identity"](options.size, text, num_layers=layers).num_parameters()
+
+    layers = task.same_size(count, range(1, 16), parameters)
     return lambda folder, steps: train_and_measure(options, folder, dataset, "identity", steps, num_layers=layers)
 
 

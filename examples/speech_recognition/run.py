@@ -160,8 +160,11 @@ def write_samples(pipe, held, heard: list[str], options: argparse.Namespace, fol
 def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
     """What trains the direct map from speech to letters: the same family, and about as many parameters."""
     text = TextModality.from_pieces([*data[0][options.text_column], *data[1][options.text_column]])
-    widths = {w: REPRESENTATIONS["identity"](text, [], width=w, layers=5).num_parameters() for w in range(128, 321, 8)}
-    width = min(widths, key=lambda w: abs(widths[w] - parameters))
+
+    def count(width: int) -> int:
+        return REPRESENTATIONS["identity"](text, [], width=width, layers=5).num_parameters()
+
+    width = task.same_size(count, range(128, 321, 8), parameters)
     return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=5)
 
 

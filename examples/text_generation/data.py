@@ -12,6 +12,8 @@ from task import is_held_out
 
 WORDS = range(3, 21)
 """How many words a sentence has."""
+ARGUMENTS = 6
+"""How many of its arguments are said of a function."""
 SECTION = re.compile(r"^\s*(?:\w+:\s*|-{3,})$", re.MULTILINE)
 SENTENCE = re.compile(r"(.+?)(?:[.!?:](?:\s|$)|\n\s*\n|$)", re.DOTALL)
 PLAIN = re.compile(r"[A-Z](?:[\w ,;()'/.]|-(?!-))*")
@@ -23,7 +25,7 @@ def functions(cache_folder: Path):
     """All functions with a docstring that begins with a plain sentence; read once and kept in `cache_folder`.
 
     Returns:
-        A `datasets.Dataset` with the columns `package`, `signature` (module, class, name and arguments, in words) and
+        A `datasets.Dataset` with the columns `package`, `signature` (name, arguments, module and class, in words) and
         `sentence`; and after the functions, with an empty `signature`, the further sentences of all docstrings.
     """
     from datasets import Dataset, Features, Value
@@ -95,7 +97,7 @@ def _documented(node: ast.AST, place: str) -> Iterator[tuple[str, str]]:
         elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and (docstring := ast.get_docstring(inner)):
             every = [*inner.args.posonlyargs, *inner.args.args, *inner.args.kwonlyargs]
             names = [each.arg for each in every if each.arg not in ("self", "cls")]
-            yield f"{place}.{inner.name}({', '.join(names)})", docstring
+            yield f"{inner.name}({', '.join(names[:ARGUMENTS])}) {place}", docstring
 
 
 def sentences(docstring: str) -> list[str]:
@@ -112,5 +114,5 @@ def sentences(docstring: str) -> list[str]:
 
 
 def in_words(signature: str) -> str:
-    """`torch.nn.LazyLinear.forward(x)` as `torch nn lazy linear forward ( x )`: names are made of words."""
+    """`forward(x) torch.nn.LazyLinear` as `forward ( x ) torch nn lazy linear`: names are made of words."""
     return " ".join(part.lower() for part in NAME_PART.findall(signature) if part not in "._")

@@ -12,7 +12,7 @@ from regen_hf import (
     TokenAutoencoderExtractor,
 )
 
-WIDTH, LONGEST = 192, 96
+WIDTH, LONGEST, SIGNATURE = 192, 96, 48
 BEAMS = {"num_beams": 4, "do_sample": False}
 
 

@@ -19,7 +19,7 @@ import task
 import torch
 from data import functions, split
 from evaluate import measure
-from models import LONGEST, REPRESENTATIONS
+from models import LONGEST, REPRESENTATIONS, SIGNATURE
 from transformers import AutoTokenizer, pipeline
 from transformers.utils import logging
 
@@ -97,7 +97,8 @@ def train_and_measure(
     source = target = TextModality.from_pieces(texts, PIECES, max_length=LONGEST)
     if "language_model" in build:
         target = TextModality(AutoTokenizer.from_pretrained(build["language_model"]), LONGEST)
-    processor = RegenerationProcessor(TextModality(source.tokenizer, LONGEST), target)
+    source = TextModality(source.tokenizer, SIGNATURE)
+    processor = RegenerationProcessor(source, target)
     torch.manual_seed(options.seed)
     model = REPRESENTATIONS[representation](source, target, **build)
 
@@ -150,7 +151,7 @@ def train_and_measure(
 
 def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
     """What trains the direct map from signatures to sentences: the same family, and about as many parameters."""
-    text = TextModality.from_pieces([*data[0][options.target_column]], PIECES, max_length=LONGEST)
+    text = TextModality.from_pieces([*data[0][options.target_column]], PIECES, max_length=SIGNATURE)
 
     def count(width: int) -> int:
         return REPRESENTATIONS["identity"](text, text, width=width, layers=4).num_parameters()
