@@ -12,7 +12,7 @@ demo:
 	$(MAKE) example TASK=image_generation
 
 example: $(VENV)/.installed
-	@test -f examples/$(TASK)/run.py || { echo "no example named $(TASK); there are: $$(ls examples)"; exit 2; }
+	@test -f examples/$(TASK)/run.py || { echo "no example named $(TASK); there are: $$(cd examples; ls -d */)"; exit 2; }
 	@! test -x examples/$(TASK)/setup.sh || examples/$(TASK)/setup.sh
 	$(RUN) examples/$(TASK)/run.py $(if $(filter 1,$(COMPARE)),--compare) $(ARGS)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 RATE = 16000
+LONGEST = 20.0
+"""How many seconds an utterance may last."""
 VOICES = (
     "en-us", "en-us+f2", "en-us+m3", "en-us+f5", "en-us+m7", "en-gb-x-rp", "en-gb-x-rp+f4", "en-gb-scotland",
 )  # fmt: skip

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import torch
 
-from regen_hf import RegenerationPipeline, Representation, RepresentationSpec, StageArguments, write_model_card
+from regen_hf import (
+    RegenerationPipeline,
+    Representation,
+    RepresentationSpec,
+    StageArguments,
+    check_columns,
+    write_model_card,
+)
 
 STAGES = ("extractor", "prior", "decoder")
 
@@ -22,17 +29,29 @@ def make_parser(
     description: str, output: str, representations: Collection[str], default: str
 ) -> argparse.ArgumentParser:
     """With the arguments that every example takes."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=_Help)
     parser.add_argument("--representation", choices=representations, default=default, help="what Y′ is")
     parser.add_argument("--output", type=Path, default=Path(output), help="folder of the results")
     parser.add_argument("--dataset", help="a dataset by Hub name or folder, instead of the example's own")
     parser.add_argument("--dataset-split", default="train", help="which split of that dataset")
-    parser.add_argument("--on-bad-example", choices=("raise", "skip"), default="raise", help="what to do with one")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of steps of every stage")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--on-bad-example", choices=("raise", "skip"), default="raise", help="what to do with one that cannot be read"
+    )
+    parser.add_argument("--scale", type=_positive, default=1.0, help="multiplies the number of steps of every stage")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and of all that is drawn")
     parser.add_argument("--resume", action="store_true", help="go on with the run that was interrupted")
     parser.add_argument("--report-to", nargs="*", default=[], help="trackers, such as tensorboard or trackio")
     return parser
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def _positive(text: str) -> float:
+    if not (number := float(text)) > 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return number
 
 
 def is_held_out(key: str) -> bool:
@@ -40,14 +59,29 @@ def is_held_out(key: str) -> bool:
     return zlib.crc32(key.encode("utf-8")) % 10 == 0
 
 
-def named_dataset(name: str, split: str, builder: str | None = None):
-    """A dataset by its Hub name, or from a folder: of tables, or, with one of datasets' builders of such folders, of
-    files with a `metadata.csv` or `.jsonl`."""
+def named_dataset(name: str, split: str, files: str | None = None):
+    """A dataset by its Hub name or from a folder.
+
+    Args:
+        files: the column in which the paths of files are to be, where a folder is one of files. It has a `metadata.csv`
+            or `metadata.jsonl` with the column `file_name`, as datasets' `audiofolder` has it, which would want
+            torchcodec; or a folder named as the split has it.
+
+    Raises:
+        ValueError: for a folder of files without one.
+    """
     from datasets import load_dataset
 
-    if builder and Path(name).is_dir():
-        return load_dataset(builder, data_dir=name, split=split)
-    return load_dataset(name, split=split)
+    if not files or not Path(name).is_dir():
+        return load_dataset(name, split=split)
+    tables = [Path(name, *inner, f"metadata.{kind}") for inner in ((), (split,)) for kind in ("csv", "jsonl")]
+    if not (found := [table for table in tables if table.is_file()]):
+        raise ValueError(f"{name} must have a metadata.csv or metadata.jsonl, with the names of files in `file_name`.")
+    kind = "csv" if found[0].suffix == ".csv" else "json"
+    rows = load_dataset(kind, data_files=str(found[0]), split="train")
+    check_columns(rows, ["file_name"])
+    paths = [str(found[0].parent / each) for each in rows["file_name"]]
+    return rows.remove_columns("file_name").add_column(files, paths)
 
 
 def stage_arguments(recipes: dict[str, dict], steps: dict[str, int], seed: int) -> dict[str, StageArguments]:

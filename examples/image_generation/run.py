@@ -17,6 +17,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 import task
 import torch
 from data import mirrored, split
+from datasets import load_dataset
 from emoji_data import emoji_dataset
 from evaluate import measure, sample_sheet
 from models import REPRESENTATIONS
@@ -117,8 +118,10 @@ def main(argv: list[str] | None = None) -> None:
     started = time.perf_counter()
     logging.disable_progress_bar()
     check_output_folder(options.output)
-    if options.dataset:
-        dataset = task.named_dataset(options.dataset, options.dataset_split, "imagefolder")
+    if options.dataset and Path(options.dataset).is_dir():
+        dataset = load_dataset("imagefolder", data_dir=options.dataset, split=options.dataset_split)
+    elif options.dataset:
+        dataset = task.named_dataset(options.dataset, options.dataset_split)
     else:
         dataset = emoji_dataset(options.size, options.font)
     image = ImageModality(options.size)

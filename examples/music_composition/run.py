@@ -32,7 +32,7 @@ STEPS = {
     "identity": {"prior": 3000},
 }
 SHARED = {"learning_rate": 6e-3, "optimizer": "muon", "beta2": 0.98, "warmup_steps": 50, "batch_size": 16}
-RECIPES = {"extractor": SHARED, "prior": SHARED, "decoder": SHARED}
+RECIPES = {"extractor": SHARED, "prior": SHARED, "decoder": {**SHARED, "predicted": 0.5}}
 TRIAL = 100  # steps of the direct map that tell how many fit into its time
 
 

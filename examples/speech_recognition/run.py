@@ -18,7 +18,7 @@ import task
 import torch
 from evaluate import error_rates, measure, plot_alignment
 from models import REPRESENTATIONS, pretrained
-from speech_data import RATE, VOICES, pronounceable, sentences, spoken
+from speech_data import LONGEST, RATE, VOICES, pronounceable, sentences, spoken
 from transformers import AutoFeatureExtractor, ParakeetFeatureExtractor, pipeline
 from transformers.utils import logging
 
@@ -28,6 +28,7 @@ from regen_hf import (
     TextModality,
     check_columns,
     check_output_folder,
+    check_texts,
     plot_losses,
     readable_examples,
     train_regenerator,
@@ -46,7 +47,6 @@ RECIPES = {
     "decoder": {**SHARED, "batch_size": 64, "predicted": 0.5},
 }
 PIECES = 1000
-LONGEST = 20.0  # seconds
 TRIAL = 60  # steps of the direct map that tell how many fit into its time
 
 
@@ -68,8 +68,9 @@ def load_data(options: argparse.Namespace):
     from datasets import Dataset
 
     if options.dataset:
-        everything = task.named_dataset(options.dataset, options.dataset_split, "audiofolder")
+        everything = task.named_dataset(options.dataset, options.dataset_split, options.audio_column)
         check_columns(everything, [options.text_column, options.audio_column])
+        everything = readable_examples(everything, {options.text_column: check_texts}, options.on_bad_example)
         texts = list(everything[options.text_column])
         held = everything.select([i for i, text in enumerate(texts) if task.is_held_out(text)][: options.heldout])
         trained = [i for i, text in enumerate(texts) if not task.is_held_out(text)]
@@ -82,6 +83,8 @@ def load_data(options: argparse.Namespace):
         cache = Path("outputs/speech_data")
         pairs, held = (spoken(each, VOICES, cache) for each in (trained[: options.pairs], held))
         further = trained[options.pairs :][: options.unpaired]
+    if not len(pairs) or not len(held):
+        raise ValueError(f"{len(pairs)} pairs and {len(held)} held-out ones are too few: one text in ten is held out.")
     bad, audio = options.on_bad_example, AudioModality(RATE)
     pairs, held = (audio.prepare_column(each, options.audio_column) for each in (pairs, held))
     further = Dataset.from_dict({options.text_column: further})
@@ -89,8 +92,6 @@ def load_data(options: argparse.Namespace):
         pronounceable(each, options.text_column, options.language, bad) for each in (pairs, further, held)
     )
     held = readable_examples(held, {options.audio_column: audio.as_target}, bad)
-    if not len(pairs) or not len(held):
-        raise ValueError(f"{len(pairs)} pairs and {len(held)} held-out ones are too few.")
     return pairs, further, held
 
 

@@ -18,7 +18,7 @@ import task
 import torch
 from evaluate import measure, plot_speech
 from models import REPRESENTATIONS
-from speech_data import RATE, VOICES, pronounceable, sentences, spoken
+from speech_data import LONGEST, RATE, VOICES, pronounceable, sentences, spoken
 from transformers import pipeline
 from transformers.utils import logging
 
@@ -31,6 +31,7 @@ from regen_hf import (
     StageArguments,
     check_columns,
     check_output_folder,
+    check_texts,
     plot_losses,
     readable_examples,
     train_regenerator,
@@ -68,13 +69,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def load_data(options: argparse.Namespace):
     """Training and held-out rows: `text`, `voice`, `audio`, and `source`, which is the first two."""
     if options.dataset:
-        data = task.named_dataset(options.dataset, options.dataset_split, "audiofolder")
+        data = task.named_dataset(options.dataset, options.dataset_split, options.audio_column)
         named = {options.text_column: "text", options.audio_column: "audio"}
         named |= {options.voice_column: "voice"} if options.voice_column else {}
         check_columns(data, list(named))
         data = data.select_columns(list(named)).rename_columns({k: v for k, v in named.items() if k != v})
         if not options.voice_column:
             data = data.add_column("voice", ["the voice"] * len(data))
+        data = readable_examples(data, {"text": check_texts}, options.on_bad_example)
         held = [i for i, text in enumerate(data["text"]) if task.is_held_out(text)][: options.heldout]
         trained = [i for i, text in enumerate(data["text"]) if not task.is_held_out(text)][: options.pairs]
         parts = data.select(trained), data.select(held)
@@ -87,12 +89,14 @@ def load_data(options: argparse.Namespace):
     def joined(rows: dict) -> dict:
         return {"source": [{"text": a, "voice": b} for a, b in zip(rows["text"], rows["voice"], strict=True)]}
 
-    audio, bad = AudioModality(RATE), options.on_bad_example
+    parts = list(parts)
+    if not all(map(len, parts)):
+        sizes = f"{len(parts[0])} utterances to learn from and {len(parts[1])} held-out ones"
+        raise ValueError(f"{sizes} are too few: one text in ten is held out.")
+    audio, bad = AudioModality(RATE, max_seconds=LONGEST), options.on_bad_example  # as the recogniser has it
     parts = [audio.prepare_column(part, "audio") for part in parts]
     parts = [pronounceable(part, "text", options.language, bad) for part in parts]
     parts = [readable_examples(part, {"audio": audio.as_target}, bad) for part in parts]
-    if not all(map(len, parts)):
-        raise ValueError(f"{len(parts[0])} utterances to learn from and {len(parts[1])} held-out ones are too few.")
     return [part.map(joined, batched=True, desc="text and voice") for part in parts]
 
 
@@ -137,6 +141,8 @@ def main(argv: list[str] | None = None) -> None:
     for name, taken_by in {"vocoder": "mel", "codec": "codes"}.items():
         if getattr(options, name) and options.representation != taken_by:
             raise ValueError(f"`--{name}` is for `--representation {taken_by}`, not {options.representation}.")
+    if options.recogniser and not (options.recogniser / "config.json").is_file():
+        raise ValueError(f"`--recogniser` must be the folder of a model, but {options.recogniser} has no config.json.")
     started = time.perf_counter()
     logging.disable_progress_bar()
     check_output_folder(options.output)

@@ -65,7 +65,7 @@ def load_data(options: argparse.Namespace, target: VideoModality):
     """Rows to learn from and held-out rows."""
     columns = [options.text_column, options.video_column]
     if options.dataset:
-        rows = task.named_dataset(options.dataset, options.dataset_split, "videofolder")
+        rows = task.named_dataset(options.dataset, options.dataset_split, options.video_column)
         check_columns(rows, columns)
         rows = target.prepare_column(rows, options.video_column)
         reads = dict(zip(columns, (check_texts, target.as_target), strict=True))

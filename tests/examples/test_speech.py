@@ -253,6 +253,55 @@ def test_bad_input_is_named_before_anything_is_trained(few, recognition, monkeyp
     assert not (tmp_path / "out" / "model").exists()
 
 
+@pytest.fixture
+def audio_folder(tmp_path, spoken):
+    """Wavs and their `metadata.csv`."""
+    folder = tmp_path / "spoken"
+    folder.mkdir()
+    lines = ["file_name,text"]
+    for i, row in enumerate(spoken):
+        (folder / f"{i}.wav").write_bytes(row["audio"]["bytes"])
+        lines.append(f"{i}.wav,{row['text']}")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_folder_of_audio_is_read_without_torchcodec(recognition, audio_folder, monkeypatch):
+    monkeypatch.setattr("task.is_held_out", lambda text: text in SENTENCES[:2])
+    options = recognition.parse_arguments([f"--dataset={audio_folder}", "--pairs=8"])
+    pairs, further, held = recognition.load_data(options)
+    assert (len(pairs), len(further), len(held)) == (8, 2, 2) and held["text"] == SENTENCES[:2]
+    assert pairs["audio"][0] == str(audio_folder / "2.wav")
+
+
+def test_what_is_wrong_in_a_folder_of_audio_is_named(recognition, synthesis, audio_folder, monkeypatch):
+    monkeypatch.setattr("task.is_held_out", lambda text: text in SENTENCES[:2])
+    table = audio_folder / "metadata.csv"
+    good = table.read_text()
+    for run in (recognition, synthesis):
+        table.write_text(good + "0.wav,\n")
+        options = run.parse_arguments([f"--dataset={audio_folder}"])
+        with pytest.raises(ValueError, match="example 12, column 'text': source 0 must be text, got NoneType"):
+            run.load_data(options)
+        (audio_folder / "1.wav").write_bytes(b"no wave")
+        table.write_text(good)
+        with pytest.raises(ValueError, match="example 1, column 'audio': .*1.wav"):
+            run.load_data(options)
+        (audio_folder / "1.wav").write_bytes((audio_folder / "0.wav").read_bytes())
+        table.write_text("\n".join(good.splitlines()[:1] + good.splitlines()[3:]))
+        with pytest.raises(ValueError, match="0 held-out ones are too few: one text in ten is held out"):
+            run.load_data(options)
+        table.write_text(good)
+    table.unlink()
+    with pytest.raises(ValueError, match="must have a metadata.csv or metadata.jsonl, with the names of files"):
+        recognition.load_data(options)
+
+
+def test_a_recogniser_that_is_none_is_named_before_anything_is_trained(synthesis, tmp_path):
+    with pytest.raises(ValueError, match="`--recogniser` must be the folder of a model, but .* has no config.json"):
+        synthesis.main([f"--recogniser={tmp_path}"])
+
+
 def test_a_language_that_espeak_does_not_know(few, recognition, tmp_path):
     with pytest.raises(ValueError, match="xx-klingon"):
         recognition.main(asked(tmp_path, unpaired=0, language="xx-klingon"))
