@@ -33,9 +33,9 @@ def functions(cache_folder: Path):
     text = Value("string")
     features = Features({"package": text, "signature": text, "sentence": text})
     sources = tuple((package, str(root), str(path)) for package, root, path in _sources())
-    return Dataset.from_generator(
-        _read, features=features, gen_kwargs={"sources": sources}, cache_dir=str(cache_folder)
-    )
+    # the key of the cache knows the arguments, and not what this file makes of them
+    given = {"sources": sources, "made_by": zlib.crc32(Path(__file__).read_bytes())}
+    return Dataset.from_generator(_read, features=features, gen_kwargs=given, cache_dir=str(cache_folder))
 
 
 def split(rows, pairs: int, unpaired: int, heldout: int):
@@ -71,7 +71,7 @@ def _sources() -> Iterator[tuple[str, Path, Path]]:
                 yield parts[0], root, path
 
 
-def _read(sources: tuple[tuple[str, str, str], ...]) -> Iterator[dict[str, str]]:
+def _read(sources: tuple[tuple[str, str, str], ...], made_by: int = 0) -> Iterator[dict[str, str]]:
     seen = set()
     for package, root, path in sources:
         try:
