@@ -71,14 +71,16 @@ def _disturbed(encoded: Representation, spec, generator: torch.Generator) -> Rep
     return Representation(values + 0.3 * values.std(dim=-1, keepdim=True) * noise)
 
 
-def spectrogram(wave: np.ndarray) -> torch.Tensor:
+def spectrogram(wave: np.ndarray, rate: int) -> torch.Tensor:
     """`(80, frames)`, log-mel to the base of 10."""
-    return LogMelExtractor.from_components(mel_floor=1e-5).encode(torch.from_numpy(wave).view(1, 1, -1)).values[0]
+    rule = LogMelExtractor.from_components(mel_floor=1e-5, sampling_rate=rate)
+    return rule.encode(torch.from_numpy(wave).view(1, 1, -1)).values[0]
 
 
 def _distance(one: dict, other: dict) -> float:
     length = min(len(one["audio"]), len(other["audio"]))
-    return (spectrogram(one["audio"][:length]) - spectrogram(other["audio"][:length])).abs().mean().item()
+    shown = [spectrogram(each["audio"][:length], each["sampling_rate"]) for each in (one, other)]
+    return (shown[0] - shown[1]).abs().mean().item()
 
 
 def plot_speech(pipe: RegenerationPipeline, held, made: list[dict], path: Path) -> None:
@@ -91,7 +93,7 @@ def plot_speech(pipe: RegenerationPipeline, held, made: list[dict], path: Path) 
     for row, spoken, axes in zip(rows, made, figure.subplots(len(rows), 2, squeeze=False), strict=False):
         true = audio.from_target(audio.as_target([row["audio"]])["target"])[0]
         for axis, wave, title in zip(axes, (true, spoken), ("true", "generated"), strict=True):
-            axis.imshow(spectrogram(wave["audio"]).numpy(), origin="lower", aspect="auto")
+            axis.imshow(spectrogram(wave["audio"], wave["sampling_rate"]).numpy(), origin="lower", aspect="auto")
             axis.set(title=f"{title}: {row['text']} ({row['voice']})", xlabel="frame", ylabel="mel bin")
         if hasattr(pipe.model.prior, "durations"):
             source = pipe.processor(source=[row["source"]]).to(pipe.model.device)

@@ -150,9 +150,10 @@ def main(argv: list[str] | None = None) -> None:
     text = PhonemeModality.from_texts([*trained["text"], *held["text"]], language=options.language)
     voices = sorted({*trained["voice"], *held["voice"]})
     source = CombinedModality(text=text, voice=LabelModality(voices))
-    processor = RegenerationProcessor(source, AudioModality(RATE))
     torch.manual_seed(options.seed)
     model = REPRESENTATIONS[options.representation](text, len(voices), options.vocoder, options.codec)
+    rate = model.config.extractor_config.target_spec.rate  # a codec by name may have another
+    processor = RegenerationProcessor(source, AudioModality(int(rate)))
     results = train_regenerator(
         model,
         processor,

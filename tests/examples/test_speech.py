@@ -11,7 +11,7 @@ import soundfile
 import torch
 from datasets import Dataset, Features, Value
 from example_modules import load
-from named_extractors import EXTRACTORS
+from named_extractors import EXTRACTORS, encodec
 from transformers import (
     AutoConfig,
     ParakeetFeatureExtractor,
@@ -197,6 +197,15 @@ def test_parts_by_name_are_taken_as_they_are(synthesis, tmp_path, option, make, 
     assert given and all(torch.equal(value, given[name]) for name, value in part.state_dict().items() if name in given)
     options = synthesis.parse_arguments([f"--{option}={folder}", f"--representation={representation}"])
     assert set(synthesis.stages(options)) == {"prior"}
+
+
+def test_a_codec_of_another_rate_makes_speech_at_its_own(few, synthesis, tmp_path, listener):
+    encodec(sampling_rate=24000, upsampling_ratios=[8, 5, 4, 2]).save_pretrained(tmp_path / "codec")
+    named = {"representation": "codes", "codec": tmp_path / "codec", "recogniser": listener}
+    synthesis.main(asked(tmp_path, **named, voice_column="voice"))
+    assert {"cer_true_audio", "cer_generated", "mel_distance"} <= metrics(tmp_path).keys()
+    pipe = pipeline("regeneration", model=str(tmp_path / "out" / "model"))
+    assert pipe({"text": "read the file", "voice": "en-us"})["sampling_rate"] == 24000
 
 
 def test_a_named_part_that_would_not_be_used_is_refused(synthesis, tmp_path):
