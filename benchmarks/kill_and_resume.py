@@ -38,7 +38,8 @@ def start(folder: Path, case: dict, resume: bool) -> subprocess.Popen:
     if case["processes"] > 1:
         command += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(case["processes"])]
     command += [str(WORKER), str(folder), "--processes", str(case["processes"])]
-    command += ["--accumulation", str(case["accumulation"]), *(["--resume"] if resume else [])]
+    command += ["--accumulation", str(case["accumulation"]), "--steps", str(case.get("steps", 20))]
+    command += ["--resume"] if resume else []
     threads = max(1, (os.cpu_count() or 2) // case["processes"])
     run = subprocess.Popen(
         command, env={**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": str(threads)},

@@ -8,7 +8,8 @@ from kill_and_resume import digest, finish, kill, start
 
 
 @pytest.mark.parametrize("case", [
-    {"processes": 1, "accumulation": 1, "kills": 2}, {"processes": 2, "accumulation": 2, "kills": 1},
+    {"processes": 1, "accumulation": 1, "kills": 2, "steps": 10},
+    {"processes": 2, "accumulation": 2, "kills": 1, "steps": 10},
 ], ids=["one", "two"])  # fmt: skip
 def test_ends_with_the_weights_of_an_uninterrupted_run(case, tmp_path):
     seconds = finish(start(tmp_path / "whole", case, resume=False))
