@@ -33,7 +33,8 @@ class ParallelGeneratorConfig(ConditionalGeneratorConfig):
 
 
 class ParallelGenerator(PreTrainedGenerator):
-    """A generator whose backbone reads the positions of the target and, after them, those of the source.
+    """A generator whose backbone reads the positions of the target and, after them, those of the source, unless a
+    subclass puts the source beside them.
 
     The source comes last, so that its length does not move the target's positions.
     """
