@@ -1,6 +1,5 @@
 """How near composed voices are to those of the chorale, and whether they keep the rules, on held-out chorales only."""
 
-import numpy as np
 import task
 import torch
 from rules import FIFTH, RANGES, by_the_rules
@@ -26,8 +25,8 @@ def measure(pipe: RegenerationPipeline, held: list[list[list[int]]], size: int =
         return {name: tensor.to(model.device) for name, tensor in tensors.items()}
 
     for start in range(0, len(held), size):
-        given = modality.as_target([np.array(each) for each in held[start : start + size]])
-        source = pipe.processor.source.as_source([np.array(each) for each in held[start : start + size]])
+        batch = held[start : start + size]
+        given, source = modality.as_target(batch), pipe.processor.source.as_source(batch)
         true.append(Representation(given["target"], given["target_mask"]))
         ways[""].append(model.generate(**on_device(source), **keeps))
         if model.config.extractor_config.target_spec != model.config.extractor_config.representation_spec:

@@ -96,7 +96,7 @@ def train_and_measure(
     texts = [*pairs[options.source_column], *pairs[column], *further[column]]
     source = target = TextModality.from_pieces(texts, PIECES, max_length=LONGEST)
     if "language_model" in build:
-        target = TextModality(AutoTokenizer.from_pretrained(build["language_model"]), LONGEST)
+        target = TextModality(AutoTokenizer.from_pretrained(build["language_model"], trust_remote_code=False), LONGEST)
     source = TextModality(source.tokenizer, SIGNATURE)
     processor = RegenerationProcessor(source, target)
     torch.manual_seed(options.seed)
