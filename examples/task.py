@@ -22,8 +22,6 @@ from regen_hf import (
     write_model_card,
 )
 
-STAGES = ("extractor", "prior", "decoder")
-
 
 def make_parser(
     description: str, output: str, representations: Collection[str], default: str
@@ -103,10 +101,13 @@ def scaled(steps: dict[str, int], scale: float) -> dict[str, int]:
     return {stage: max(1, round(count * scale)) for stage, count in steps.items()}
 
 
-def costs(results) -> dict:
-    """Seconds and parameters of each stage."""
+def costs(results, started: float) -> dict:
+    """Seconds and parameters of each stage, and `seconds_training`, of all since `started`, by `time.perf_counter`,
+    with what was extracted, predicted and generated between the steps."""
     seconds = {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
-    return {**seconds, **{f"parameters_{result.name}": result.parameters for result in results}}
+    whole = max(time.perf_counter() - started, sum(seconds.values()))  # a resumed run has begun earlier
+    parameters = {f"parameters_{result.name}": result.parameters for result in results}
+    return {"seconds_training": round(whole, 1), **seconds, **parameters}
 
 
 def describe(folder: Path, metrics: dict, **card) -> None:
@@ -153,7 +154,8 @@ def same_size(count: Callable[[int], int], sizes: Sequence[int], parameters: int
 
 
 def compare(train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics: dict, trial: int) -> dict:
-    """What the direct map reaches in the time that all stages took together, with the prefix `direct_`.
+    """What the direct map reaches in the time that the way over Y′ took, all its stages and what is between them, with
+    the prefix `direct_`.
 
     Args:
         train: trains it in a folder for these steps of each stage, and gives its metrics.
@@ -161,9 +163,8 @@ def compare(train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics
         metrics: of the way over Y′.
         trial: how many steps tell how many fit into the time.
     """
-    budget = sum(metrics.get(f"seconds_{stage}", 0) for stage in STAGES)
     timed = train(folder / "direct" / "trial", {"prior": trial})
-    steps = max(1, round(trial * budget / timed["seconds_prior"]))
+    steps = max(1, round(trial * metrics["seconds_training"] / timed["seconds_prior"]))
     direct = train(folder / "direct", {"prior": steps})
     metrics |= {f"direct_{name}": value for name, value in direct.items()}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")

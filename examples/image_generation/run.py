@@ -70,6 +70,7 @@ def train_and_measure(
     model = REPRESENTATIONS[representation](options.size, text, **build)
     model.extractor.to(memory_format=torch.channels_last)
     held_texts = held[options.text_column]
+    started = time.perf_counter()
     results = train_regenerator(
         model,
         processor,
@@ -83,12 +84,13 @@ def train_and_measure(
         report_to=options.report_to,
         **task.stage_arguments(RECIPES, steps, options.seed),
     )
+    costs = task.costs(results, started)
     plot_losses(results, folder / "curves.png")
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
     metrics = measure(pipe, held, asked, options.text_column, options.image_column)
     sample_sheet(pipe, held, asked, options.text_column, options.image_column, folder / "samples.png")
-    metrics |= {**task.costs(results), "seconds_evaluation": round(time.perf_counter() - started, 1)}
+    metrics |= {**costs, "seconds_evaluation": round(time.perf_counter() - started, 1)}
     task.describe(
         folder,
         metrics,

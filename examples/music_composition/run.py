@@ -57,6 +57,7 @@ def train_and_measure(
     torch.manual_seed(options.seed)
     model = REPRESENTATIONS[representation](score, **build)
     samples = [np.array(each) for each in held["score"][:4]]
+    started = time.perf_counter()
     results = train_regenerator(
         model,
         processor,
@@ -69,6 +70,7 @@ def train_and_measure(
         report_to=options.report_to,
         **task.stage_arguments(RECIPES, steps, options.seed),
     )
+    costs = task.costs(results, started)
     plot_losses(results, folder / "curves.png")
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
@@ -76,7 +78,7 @@ def train_and_measure(
     score.save_samples(
         pipe(samples, **by_the_rules(pipe.model, score.lowest)), held["name"][:4], folder / "chorales" / "chorale"
     )
-    metrics |= {"pieces": len(trained), **task.costs(results)}
+    metrics |= {"pieces": len(trained), **costs}
     metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
     task.describe(
         folder,

@@ -112,6 +112,7 @@ def train_and_measure(
     audio = pretrained(named) if named else None
     model = REPRESENTATIONS[representation](text, texts, audio, options.language, **build)
     unpaired = further if len(further) and set(steps) & {"extractor", "decoder"} else None
+    started = time.perf_counter()
     results = train_regenerator(
         model,
         processor,
@@ -126,12 +127,13 @@ def train_and_measure(
         report_to=options.report_to,
         **task.stage_arguments(RECIPES, steps, options.seed),
     )
+    costs = task.costs(results, started)
     plot_losses(results, folder / "curves.png")
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
     metrics, heard = measure(pipe, held, options.audio_column, options.text_column)
     write_samples(pipe, held, heard, options, folder)
-    metrics |= {"pairs": len(pairs), "unpaired": len(unpaired or []), **task.costs(results)}
+    metrics |= {"pairs": len(pairs), "unpaired": len(unpaired or []), **costs}
     metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
     task.describe(
         folder,

@@ -154,6 +154,7 @@ def main(argv: list[str] | None = None) -> None:
     model = REPRESENTATIONS[options.representation](text, len(voices), options.vocoder, options.codec)
     rate = model.config.extractor_config.target_spec.rate  # a codec by name may have another
     processor = RegenerationProcessor(source, AudioModality(int(rate)))
+    begun = time.perf_counter()
     results = train_regenerator(
         model,
         processor,
@@ -166,6 +167,7 @@ def main(argv: list[str] | None = None) -> None:
         report_to=options.report_to,
         **stages(options),
     )
+    costs = task.costs(results, begun)
     plot_losses(results, options.output / "curves.png")
     recogniser = load_recogniser(options)
     evaluated = time.perf_counter()
@@ -173,7 +175,7 @@ def main(argv: list[str] | None = None) -> None:
     metrics, made = measure(pipe, held, recogniser)
     processor.target.save_samples(made[:16], held["text"][:16], options.output / "samples.wav")
     plot_speech(pipe, held, made, options.output / "samples.png")
-    metrics |= {**task.costs(results), "seconds_evaluation": round(time.perf_counter() - evaluated, 1)}
+    metrics |= {**costs, "seconds_evaluation": round(time.perf_counter() - evaluated, 1)}
     task.write_metrics(options.output, metrics, started)
     task.describe(
         options.output,

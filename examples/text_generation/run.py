@@ -118,6 +118,7 @@ def train_and_measure(
             **task.stage_arguments(RECIPES, steps, options.seed),
         )
 
+    started = time.perf_counter()
     if "language_model" in build:  # the prior is learned whole, and then adapters of the decoder, which name it
         begun = (folder / "base" / "stages").is_dir()
         results = train(model, folder / "base", {"prior": steps["prior"]}, begun)
@@ -126,6 +127,7 @@ def train_and_measure(
         results += train(model, folder, {"decoder": steps["decoder"]}, options.resume)
     else:
         results = train(model, folder, steps, options.resume)
+    costs = task.costs(results, started)
     plot_losses(results, folder / "curves.png")
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
@@ -133,7 +135,7 @@ def train_and_measure(
     lines = zip(held[options.source_column], held[column], written, strict=True)
     lines = ["source\ttrue\twritten", *("\t".join(row) for row in lines)]
     (folder / "samples.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    metrics |= {"pairs": len(pairs), "unpaired": len(further), **task.costs(results)}
+    metrics |= {"pairs": len(pairs), "unpaired": len(further), **costs}
     metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
     how = f"with adapters on {options.language_model}" if "language_model" in build else "from nothing"
     task.describe(

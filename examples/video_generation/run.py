@@ -87,6 +87,7 @@ def train_and_measure(
     target = VideoModality(options.size, options.num_frames)
     torch.manual_seed(options.seed)
     model = REPRESENTATIONS[representation]((3, options.num_frames, options.size, options.size), text, **build)
+    started = time.perf_counter()
     results = train_regenerator(
         model,
         RegenerationProcessor(text, target),
@@ -100,6 +101,7 @@ def train_and_measure(
         report_to=options.report_to,
         **task.stage_arguments(RECIPES, steps, options.seed),
     )
+    costs = task.costs(results, started)
     plot_losses(results, folder / "curves.png")
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
@@ -110,7 +112,7 @@ def train_and_measure(
     captions = [held[options.text_column][i] for i in chosen]
     target.save_samples([made[i] for i in chosen], captions, folder / "samples")
     target.save_samples([true[i] for i in chosen], captions, folder / "true")
-    metrics |= {"clips": len(trained), **task.costs(results)}
+    metrics |= {"clips": len(trained), **costs}
     metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
     task.describe(
         folder,
