@@ -14,7 +14,7 @@ def latents(clip: tuple[int, int, int, int], text) -> RegenerationModel:
     none = ((),) * 4
     widths, layers = (32, 32, 64, 128), (0, 2, 2, 2)
     autoencoder = AutoencoderDC(
-        latent_channels=16,
+        latent_channels=8,
         encoder_block_out_channels=widths,
         decoder_block_out_channels=widths,
         encoder_layers_per_block=layers,
@@ -24,7 +24,7 @@ def latents(clip: tuple[int, int, int, int], text) -> RegenerationModel:
     )
     extractor = AutoencoderExtractor.from_components(autoencoder, clip, frame_by_frame=True)
     shape = extractor.config.representation_spec.shape
-    prior = flow(shape, patch=(4, 2, 2), text=text)
+    prior = flow(shape, patch=(2, 2, 2), text=text)
     return RegenerationModel.from_components(extractor, prior)
 
 
@@ -32,8 +32,8 @@ def lowres(clip: tuple[int, int, int, int], text) -> RegenerationModel:
     """Text → a clip of a quarter of the size and of the frames, by a rule → the full one, by a diffusion decoder."""
     rule = DownsampleExtractor.from_components(target_shape=list(clip), factor=4)
     small = rule.config.representation_spec.shape
-    prior = flow(small, patch=(1, 2, 2), text=text, prediction="sample")
-    decoder = flow(clip, patch=(2, 4, 4), source_shape=list(small), source_noise=0.1, prediction="sample")
+    prior = flow(small, patch=(2, 2, 2), text=text, prediction="sample")
+    decoder = flow(clip, patch=(4, 4, 4), source_shape=list(small), source_noise=0.1, prediction="sample")
     return RegenerationModel.from_components(rule, prior, decoder)
 
 

@@ -37,14 +37,15 @@ from regen_hf import (
 )
 
 STEPS = {
-    "latents": {"extractor": 700, "prior": 900},
-    "lowres": {"prior": 900, "decoder": 400},
-    "identity": {"prior": 1000},
+    "latents": {"extractor": 700, "prior": 1800},
+    "lowres": {"prior": 1200, "decoder": 1000},
+    "identity": {"prior": 2000},
 }
+MUON = {"learning_rate": 8e-3, "optimizer": "muon"}
 RECIPES = {
     "extractor": {"learning_rate": 2e-3, "warmup_steps": 50, "batch_size": 8},
-    "prior": {"learning_rate": 2e-3, "beta2": 0.95, "warmup_steps": 100, "batch_size": 64, "ema_decay": 0.998},
-    "decoder": {"learning_rate": 2e-3, "beta2": 0.95, "warmup_steps": 50, "batch_size": 16, "ema_decay": 0.995},
+    "prior": {**MUON, "warmup_steps": 100, "batch_size": 64, "ema_decay": 0.998},
+    "decoder": {**MUON, "warmup_steps": 50, "batch_size": 8, "ema_decay": 0.995},
 }
 TRIAL = 20  # steps of the direct map that tell how many fit into its time
 
