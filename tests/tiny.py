@@ -19,6 +19,7 @@ from transformers import (
     BertConfig,
     CLIPTextConfig,
     GPT2Config,
+    Lfm2Config,
     LlamaConfig,
     T5Config,
     ViTConfig,
@@ -86,6 +87,16 @@ def wav2vec2() -> Wav2Vec2Config:
         conv_stride=(5, 2), conv_kernel=(10, 3), num_feat_extract_layers=2, num_conv_pos_embeddings=4,
         num_conv_pos_embedding_groups=2,
     )  # fmt: skip
+
+
+def lfm2(**settings) -> Lfm2Config:
+    """A convolution, and then attention."""
+    return Lfm2Config(**{
+        "vocab_size": 16, "hidden_size": 16, "intermediate_size": 16, "block_auto_adjust_ff_dim": False,
+        "num_hidden_layers": 2, "layer_types": ["conv", "full_attention"], "num_attention_heads": 2,
+        "num_key_value_heads": 2, "max_position_embeddings": 64, "bos_token_id": None, "eos_token_id": None,
+        "pad_token_id": None, **settings,
+    })  # fmt: skip
 
 
 def llama(**settings) -> LlamaConfig:

@@ -8,19 +8,22 @@ import numpy as np
 import torch
 from task import is_held_out
 
-from regen_hf import ScoreModality, readable_examples
+from regen_hf import HarmonyExtractor, ScoreModality, readable_examples
+from regen_hf.extractors.harmony import BOOKS
+from regen_hf.modalities.score import as_stream
 from regen_hf.scores import FIRST_PITCH, sounding
 
 SHIFTS = range(-5, 7)
 """By how many semitones each chorale is moved, for training only."""
+TONICS = ("C", "D flat", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
 
 
 def chorales(cache_folder: Path):
     """The chorales by Bach in music21's corpus that have four voices; read once and kept in `cache_folder`.
 
     Returns:
-        A `datasets.Dataset` with the columns `name`, of the file, and `score`, codes `(4, steps)` as [`ScoreModality`]
-        has them.
+        A `datasets.Dataset` with the columns `name`, of the file, `metre`, such as 4/4, and `score`, codes `(4, steps)`
+        as [`ScoreModality`] has them.
     """
     from datasets import Dataset
     from music21 import corpus
@@ -34,42 +37,68 @@ def chorales(cache_folder: Path):
 
 
 def named_scores(rows, column: str, on_bad_example: str):
-    """The scores in a column of a dataset: paths, bytes of MIDI or MusicXML, or codes."""
+    """The scores in a column of a dataset: paths, bytes of MIDI or MusicXML, or codes, which tell no metre."""
     from datasets import Dataset
 
-    modality = ScoreModality()
-    rows = readable_examples(rows, {column: modality.as_target}, on_bad_example)
-    scores = (modality.as_target([score])["target"][0].tolist() for score in rows[column])
-    return Dataset.from_list([{"name": f"{i}", "score": score} for i, score in enumerate(scores)], features=_features())
+    rows = readable_examples(rows, {column: ScoreModality().as_target}, on_bad_example)
+    found = ({"name": f"{i}", **_score(f"score {i}", score)} for i, score in enumerate(rows[column]))
+    return Dataset.from_list(list(found), features=_features())
 
 
 def _features():
     from datasets import Features, List, Value
 
-    return Features({"name": Value("string"), "score": List(List(Value("int16")))})
+    return Features({"name": Value("string"), "metre": Value("string"), "score": List(List(Value("int16")))})
 
 
 def _read(paths: list[str], made_by: int = 0) -> Iterator[dict]:
-    modality = ScoreModality()
     for path in paths:
         try:
-            score = modality.as_target([path])["target"][0].tolist()
+            yield {"name": Path(path).name, **_score(path, path)}
         except ValueError:
             continue  # in another number of voices, or with instruments
-        yield {"name": Path(path).name, "score": score}
 
 
-def split(rows, longest: int):
-    """Chorales to learn from, in every key that fits and in pieces of at most `longest` steps; and held-out ones."""
+def _score(name: str, given) -> dict:
+    """`metre` and `score` of a path, of bytes or of codes."""
+    modality, metre = ScoreModality(), "any metre"
+    if isinstance(given, str | bytes):
+        given = as_stream(name, given, modality.steps_per_quarter)
+        metre = next((each.ratioString for each in given.recurse().getElementsByClass("TimeSignature")), metre)
+    return {"metre": metre, "score": modality.as_target([given])["target"][0].tolist()}
+
+
+def split(rows, longest: int, cut: bool = False):
+    """Chorales to learn from, in every key that fits and in pieces of at most `longest` steps; and held-out ones, whole
+    unless `cut`. Each with its `form`: key, metre and length, in words."""
     from datasets import Dataset
 
-    held = [row for row in rows if is_held_out(row["name"])]
-    pieces = [piece for row in rows if not is_held_out(row["name"]) for piece in _pieces(row["score"], longest)]
-    moved = [moved for piece in pieces for shift in SHIFTS if (moved := transposed(piece, shift)) is not None]
-    return (
-        Dataset.from_dict({"score": [each.tolist() for each in moved]}),
-        Dataset.from_dict({"name": [row["name"] for row in held], "score": [row["score"] for row in held]}),
-    )
+    trained, held = [], []
+    for row in rows:
+        own = is_held_out(row["name"])
+        pieces = [np.array(row["score"])] if own and not cut else _pieces(row["score"], longest)
+        for piece, key in zip(pieces, keys(pieces), strict=True):
+            if own:
+                form = in_words(key, row["metre"], piece.shape[1])
+                held.append({"name": row["name"], "score": piece.tolist(), "form": form})
+                continue
+            for shift in SHIFTS:
+                if (moved := transposed(piece, shift)) is not None:
+                    form = in_words((key + 2 * shift) % 24, row["metre"], piece.shape[1])
+                    trained.append({"score": moved.tolist(), "form": form})
+    return Dataset.from_list(trained), Dataset.from_list(held)
+
+
+def keys(scores: list[np.ndarray]) -> list[int]:
+    """The key of each score, twice its tonic, and one more in minor, as [`HarmonyExtractor`] finds it."""
+    codes = HarmonyExtractor.from_components().encode(**ScoreModality().as_target(scores)).values
+    return codes[:, BOOKS.index("key"), 0].tolist()
+
+
+def in_words(key: int, metre: str, steps: int) -> str:
+    """Such as `E flat major, 4/4, 32 quarters`."""
+    quarters = round(steps / ScoreModality().steps_per_quarter)
+    return f"{TONICS[key // 2]} {('major', 'minor')[key % 2]}, {metre}, {quarters} quarters"
 
 
 def _pieces(score: list[list[int]], longest: int) -> list[np.ndarray]:

@@ -4,14 +4,18 @@ import task
 import torch
 from rules import FIFTH, RANGES, by_the_rules
 
-from regen_hf import RegenerationPipeline, Representation
+from regen_hf import HarmonyExtractor, RegenerationPipeline, Representation
 from regen_hf.extractors.harmony import chords, pitch_classes
 from regen_hf.outputs import concatenate
 from regen_hf.scores import FIRST_PITCH, sounding
 
 
-def measure(pipe: RegenerationPipeline, held: list[list[list[int]]], size: int = 8) -> dict:
-    """What is composed for the melodies of held-out scores, codes `(4, steps)` each.
+def measure(pipe: RegenerationPipeline, held, column: str, size: int = 8) -> dict:
+    """What is composed for held-out scores, out of their melodies or their forms.
+
+    Args:
+        held: rows with the `score`, codes `(4, steps)`, and the `form`.
+        column: of the two that which is X.
 
     Returns:
         what [`scores`] says of the whole way, as `..._true` of decode(true Y′), and as `..._disturbed` of the same
@@ -24,11 +28,12 @@ def measure(pipe: RegenerationPipeline, held: list[list[list[int]]], size: int =
     def on_device(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(model.device) for name, tensor in tensors.items()}
 
+    generator = torch.Generator().manual_seed(0)
     for start in range(0, len(held), size):
         batch = held[start : start + size]
-        given, source = modality.as_target(batch), pipe.processor.source.as_source(batch)
+        given, source = modality.as_target(batch["score"]), pipe.processor.source.as_source(batch[column])
         true.append(Representation(given["target"], given["target_mask"]))
-        ways[""].append(model.generate(**on_device(source), **keeps))
+        ways[""].append(model.generate(**on_device(source), generator=generator, **keeps))
         if model.config.extractor_config.target_spec != model.config.extractor_config.representation_spec:
             encoded = model.encode(**on_device(given))
             disturbed = task.disturbed_codes(encoded, model.config.extractor_config.representation_spec)
@@ -37,34 +42,38 @@ def measure(pipe: RegenerationPipeline, held: list[list[list[int]]], size: int =
     true, found = concatenate(true), {}
     for name, made in ways.items():
         if made:
-            longest = true.mask.shape[1]  # what is made of codes of bars may end elsewhere
-            values = torch.nn.functional.pad(concatenate(made).values.cpu(), (0, longest))[..., :longest]
-            found |= {f"{key}{name}": value for key, value in scores(true, values, modality.lowest).items()}
+            made = concatenate([Representation(each.values.cpu(), each.mask.cpu()) for each in made])
+            found |= {f"{key}{name}": value for key, value in scores(true, made, modality.lowest).items()}
     found |= {f"corpus_{key}": value for key, value in rules(true, modality.lowest).items()}
     found = {key: round(value, 4) for key, value in found.items()}
     return found | {"heldout_count": len(held), "parameters": model.num_parameters()}
 
 
-def scores(true: Representation, made: torch.Tensor, lowest: int) -> dict[str, float]:
-    """What codes `(batch, voices, steps)` are worth beside the true ones.
+def scores(true: Representation, made: Representation, lowest: int) -> dict[str, float]:
+    """What scores are worth beside the true ones, both codes `(batch, voices, steps)`.
 
     Returns:
         `melody_accuracy`, how often the first voice is the melody; `note_accuracy`, how often alto, tenor and
         bass sound the true pitch, and `chord_agreement`, how often all voices together make the true chord,
-        over all steps; `pitch_class_overlap` and `interval_overlap`, what the histograms of the lower voices
+        over all steps of the true one; `key_agreement`, how often the key is the same, and `length_error`, by how many
+        steps the lengths differ; `pitch_class_overlap` and `interval_overlap`, what the histograms of the lower voices
         have in common; `parallels`, how many fifths and octaves move in parallel in 100 steps, and
         `out_of_range`, in how many of 100 steps a voice has a note that it cannot sing.
     """
-    real = true.mask
-    one, other = (pitch_classes(codes, lowest).sum(1) for codes in (true.values, made))
-    same = sounding(made)[:, 1:] == sounding(true.values)[:, 1:]
+    real, missing = true.mask, true.mask.shape[1] - made.mask.shape[1]
+    beside = torch.nn.functional.pad(made.values, (0, missing))  # what is made may end elsewhere
+    one, other = (pitch_classes(codes, lowest).sum(1) for codes in (true.values, beside))
+    same = sounding(beside)[:, 1:] == sounding(true.values)[:, 1:]
+    keys = [HarmonyExtractor.from_components().encode(each.values, each.mask).values[:, -1, 0] for each in (true, made)]
     return {
-        "melody_accuracy": (made[:, 0] == true.values[:, 0])[real].float().mean().item(),
+        "melody_accuracy": (beside[:, 0] == true.values[:, 0])[real].float().mean().item(),
         "note_accuracy": same.transpose(1, 2)[real].float().mean().item(),
         "chord_agreement": (chords(one) == chords(other))[real].float().mean().item(),
-        "pitch_class_overlap": _overlap(*(_classes(codes, real, lowest) for codes in (true.values, made))),
-        "interval_overlap": _overlap(*(_intervals(codes, real) for codes in (true.values, made))),
-        **rules(Representation(made, real), lowest),
+        "key_agreement": (keys[0] == keys[1]).float().mean().item(),
+        "length_error": (true.mask.sum(1) - made.mask.sum(1)).abs().float().mean().item(),
+        "pitch_class_overlap": _overlap(*(_classes(each, lowest) for each in (true, made))),
+        "interval_overlap": _overlap(*(_intervals(each) for each in (true, made))),
+        **rules(made, lowest),
     }
 
 
@@ -89,15 +98,16 @@ def rules(score: Representation, lowest: int) -> dict[str, float]:
     return {"parallels": 100 * found / score.mask.sum().item(), "out_of_range": 100 * beyond.sum().item() / sung}
 
 
-def _classes(codes: torch.Tensor, real: torch.Tensor, lowest: int) -> torch.Tensor:
-    return (pitch_classes(codes[:, 1:], lowest) * real[:, None, :, None]).sum((1, 2))
+def _classes(score: Representation, lowest: int) -> torch.Tensor:
+    return (pitch_classes(score.values[:, 1:], lowest) * score.mask[:, None, :, None]).sum((1, 2))
 
 
-def _intervals(codes: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+def _intervals(score: Representation) -> torch.Tensor:
     """How often each step from note to note is made in the lower voices, from an octave down to one up."""
-    pitches = sounding(codes)[:, 1:]
+    pitches = sounding(score.values)[:, 1:]
     steps = pitches[..., 1:] - pitches[..., :-1]
-    counts = (pitches[..., 1:] >= FIRST_PITCH) & (pitches[..., :-1] >= FIRST_PITCH) & real[:, None, 1:] & (steps != 0)
+    sung = (pitches[..., 1:] >= FIRST_PITCH) & (pitches[..., :-1] >= FIRST_PITCH) & (steps != 0)
+    counts = sung & score.mask[:, None, 1:]
     return torch.stack([((steps == size) & counts).sum((1, 2)) for size in range(-12, 13)], dim=1).float()
 
 

@@ -1,19 +1,21 @@
-"""Three ways from a melody to four voices: each a regenerator in some fifteen lines."""
+"""Three ways from a melody, or from words, to four voices: each a regenerator in some fifteen lines."""
 
-from transformers import LlamaConfig, ModernBertConfig
+from transformers import BertConfig, LlamaConfig, ModernBertConfig
 
 from regen_hf import (
     AutoregressiveGenerator,
     HarmonyExtractor,
     IdentityExtractor,
+    MaskedGenerator,
     RegenerationModel,
     ScoreModality,
+    TextModality,
     TokenAutoencoderExtractor,
 )
 
 WIDTH, LONGEST, BAR = 192, 512, 8
-VOICES = {"order": "delay", "source_stride": 1, "max_places": LONGEST, "condition_dropout": 0.0}
-SUREST = {"do_sample": False}
+VOICES = {"order": "delay", "max_places": LONGEST, "condition_dropout": 0.0}
+SUREST, DRAWN = {"do_sample": False}, {"do_sample": True, "top_p": 0.9}
 
 
 def reader(layers: int = 2, vocabulary: int = 1, width: int = WIDTH) -> ModernBertConfig:
@@ -48,39 +50,76 @@ def writer(layers: int = 4, width: int = WIDTH) -> LlamaConfig:
     )
 
 
-def prior(spec, score: ScoreModality, layers: int = 4, width: int = WIDTH, **settings) -> AutoregressiveGenerator:
-    """Melody → codes."""
-    melody = reader(2, score.num_codes + 1, width)
-    settings = {**VOICES, "generation": SUREST, **settings}
-    return AutoregressiveGenerator.for_spec(writer(layers, width), spec, None, source_encoder=melody, **settings)
+def words(text: TextModality, width: int = WIDTH) -> BertConfig:
+    """Word and position embeddings of a key, a metre and a length."""
+    return BertConfig(
+        vocab_size=len(text.tokenizer),
+        hidden_size=width,
+        num_hidden_layers=0,
+        num_attention_heads=4,
+        max_position_embeddings=text.max_length,
+        pad_token_id=text.tokenizer.pad_token_id,
+    )
 
 
-def harmony(score: ScoreModality) -> RegenerationModel:
+def prior(
+    spec, source: ScoreModality | TextModality, stride: int = 1, layers: int = 4, width: int = WIDTH, **settings
+) -> AutoregressiveGenerator:
+    """Codes beside a melody, one for each `stride` of its steps; or after words, drawn, since there are many."""
+    if isinstance(source, TextModality):
+        reads = {"source_encoder": words(source, width), "generation": DRAWN}
+    else:
+        reads = {"source_encoder": reader(2, source.num_codes + 1, width), "source_stride": stride}
+    settings = {**VOICES, "generation": SUREST, **reads, **settings}
+    return AutoregressiveGenerator.for_spec(writer(layers, width), spec, None, **settings)
+
+
+def plan(spec, source: ScoreModality | TextModality) -> AutoregressiveGenerator | MaskedGenerator:
+    """Melody → codes beside it, all steps together and the surest first, since where a chord leads to is known before
+    it is reached; words → codes from the first step to the last, since only so they can end."""
+    if isinstance(source, TextModality):
+        return prior(spec, source)
+    return MaskedGenerator.for_spec(
+        reader(5),
+        spec,
+        None,
+        source_encoder=reader(1, source.num_codes + 1),
+        source_stride=1,
+        codebook_order="any",
+        condition_dropout=0.0,
+        generation={"num_inference_steps": 8, "temperature": 0.5, "choice_temperature": 0.0},
+    )
+
+
+def harmony(score: ScoreModality, source: ScoreModality | TextModality) -> RegenerationModel:
     """Melody → key, cadences, chords, bass and rhythm → voices, by a decoder that has learned from scores alone."""
     pitches = {"lowest": score.lowest, "num_pitches": score.highest - score.lowest + 1}
     rule = HarmonyExtractor.from_components(voices=score.voices, **pitches, steps_per_beat=score.steps_per_quarter)
     given, spec = rule.config.target_spec, rule.config.representation_spec
     decoder = AutoregressiveGenerator.for_spec(
-        writer(), given, spec, representation_encoder=reader(), generation=SUREST, **VOICES
+        writer(), given, spec, representation_encoder=reader(), source_stride=1, generation=SUREST, **VOICES
     )
-    return RegenerationModel.from_components(rule, prior(spec, score), decoder)
+    return RegenerationModel.from_components(rule, plan(spec, source), decoder)
 
 
-def bar_codes(score: ScoreModality) -> RegenerationModel:
+def bar_codes(score: ScoreModality, source: ScoreModality | TextModality) -> RegenerationModel:
     """Melody → a code for each half bar, of an autoencoder → voices; both maps learned."""
     codes = TokenAutoencoderExtractor.from_components(
         reader(3), vocabulary_size=score.num_codes, num_codebooks=score.voices, stride=BAR // 2
     )
     spec = codes.config.representation_spec
-    return RegenerationModel.from_components(codes, prior(spec, score, order="interleave", source_stride=BAR // 2))
+    return RegenerationModel.from_components(codes, prior(spec, source, BAR // 2, order="interleave"))
 
 
-def identity(score: ScoreModality, layers: int = 4, width: int = WIDTH) -> RegenerationModel:
+def identity(
+    score: ScoreModality, source: ScoreModality | TextModality, layers: int = 4, width: int = WIDTH
+) -> RegenerationModel:
     """Melody → voices: the direct map, of the same family."""
     same = IdentityExtractor.from_components(
         target_shape=[score.voices, None], num_codes=score.num_codes, num_codebooks=score.voices
     )
-    return RegenerationModel.from_components(same, prior(same.config.representation_spec, score, layers, width))
+    spec = same.config.representation_spec
+    return RegenerationModel.from_components(same, prior(spec, source, layers=layers, width=width))
 
 
 REPRESENTATIONS = {"harmony": harmony, "bar_codes": bar_codes, "identity": identity}

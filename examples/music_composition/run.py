@@ -1,7 +1,8 @@
-"""Trains what composes four voices for a melody, from nothing, and measures it on held-out chorales.
+"""Trains what composes four voices, for a melody or a form, from nothing, and measures it on held-out chorales.
 
 python examples/music_composition/run.py                            # Y′ = key, cadences, chords, bass and rhythm
 python examples/music_composition/run.py --representation bar_codes # another Y′, by one argument
+python examples/music_composition/run.py --source form              # X = key, metre and length, in words
 python examples/music_composition/run.py --dataset FOLDER_OR_HUB_NAME --score-column score
 """
 
@@ -24,20 +25,37 @@ from rules import by_the_rules
 from transformers import pipeline
 from transformers.utils import logging
 
-from regen_hf import RegenerationProcessor, ScoreModality, check_output_folder, plot_losses, train_regenerator
+from regen_hf import (
+    RegenerationProcessor,
+    ScoreModality,
+    TextModality,
+    check_output_folder,
+    plot_losses,
+    train_regenerator,
+)
 
 STEPS = {
-    "harmony": {"prior": 1500, "decoder": 900},
+    "harmony": {"prior": 2400, "decoder": 1200},
     "bar_codes": {"extractor": 1500, "prior": 1500},
     "identity": {"prior": 3000},
 }
-SHARED = {"learning_rate": 6e-3, "optimizer": "muon", "beta2": 0.98, "warmup_steps": 50, "batch_size": 16}
-RECIPES = {"extractor": SHARED, "prior": SHARED, "decoder": {**SHARED, "predicted": 0.5}}
+SHARED = {
+    "learning_rate": 6e-3,
+    "optimizer": "muon",
+    "beta2": 0.98,
+    "warmup_steps": 50,
+    "batch_size": 16,
+    "ema_decay": 0.998,
+}
+RECIPES = {"extractor": SHARED, "prior": SHARED, "decoder": SHARED}
+PREDICTED = {"melody": 1.0, "form": 0.0}  # of Y′ in training; what is made of a form is as long as it comes
+COLUMNS = {"melody": "score", "form": "form"}
 TRIAL = 100  # steps of the direct map that tell how many fit into its time
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = task.make_parser(__doc__, "outputs/music_composition", REPRESENTATIONS, "harmony")
+    parser.add_argument("--source", choices=("melody", "form"), default="melody", help="what X is")
     parser.add_argument("--score-column", default="score", help="the dataset's column of scores")
     parser.add_argument("--piece", type=int, default=64, help="how many steps of a chorale are learned from at once")
     parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
@@ -52,29 +70,30 @@ def train_and_measure(
 ) -> dict:
     """One regenerator from nothing; returns its metrics."""
     trained, held = data
-    score = ScoreModality()
-    processor = RegenerationProcessor(ScoreModality(), score)
+    score, source, column = ScoreModality(), source_of(options, trained), COLUMNS[options.source]
+    processor = RegenerationProcessor(source, score)
     torch.manual_seed(options.seed)
-    model = REPRESENTATIONS[representation](score, **build)
-    samples = [np.array(each) for each in held["score"][:4]]
+    model = REPRESENTATIONS[representation](score, source, **build)
+    samples = [np.array(each) if column == "score" else each for each in held[column][:4]]
+    recipes = {**RECIPES, "decoder": {**RECIPES["decoder"], "predicted": PREDICTED[options.source]}}
     started = time.perf_counter()
     results = train_regenerator(
         model,
         processor,
         trained,
         folder,
-        source_column="score",
+        source_column=column,
         target_column="score",
         samples=samples,
         resume=options.resume,
         report_to=options.report_to,
-        **task.stage_arguments(RECIPES, steps, options.seed),
+        **task.stage_arguments(recipes, steps, options.seed),
     )
     costs = task.costs(results, started)
     plot_losses(results, folder / "curves.png")
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
-    metrics = measure(pipe, held["score"])
+    metrics = measure(pipe, held, column)
     score.save_samples(
         pipe(samples, **by_the_rules(pipe.model, score.lowest)), held["name"][:4], folder / "chorales" / "chorale"
     )
@@ -83,21 +102,25 @@ def train_and_measure(
     task.describe(
         folder,
         metrics,
-        title=f"Melody to four voices by way of {representation}",
+        title=f"{options.source.capitalize()} to four voices by way of {representation}",
         description=f"Trained from nothing on {len(trained):,} pieces of "
         f"{options.dataset or 'chorales by Bach, out of the corpus of music21'}. One in ten was held out.",
-        example="melody.musicxml",
+        example="melody.musicxml" if options.source == "melody" else held["form"][0],
         pipeline_tag="text-to-audio",
     )
     return metrics
 
 
+def source_of(options: argparse.Namespace, trained) -> ScoreModality | TextModality:
+    return ScoreModality() if options.source == "melody" else TextModality.from_words(trained["form"])
+
+
 def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
     """What trains the direct map from melodies to voices: the same family, and about as many parameters."""
-    score = ScoreModality()
+    score, source = ScoreModality(), source_of(options, data[0])
 
     def count(width: int) -> int:
-        return REPRESENTATIONS["identity"](score, width=width, layers=5).num_parameters()
+        return REPRESENTATIONS["identity"](score, source, width=width, layers=5).num_parameters()
 
     width = task.same_size(count, range(128, 385, 16), parameters)
     return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=5)
@@ -113,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
         rows = named_scores(rows, options.score_column, options.on_bad_example)
     else:
         rows = chorales(Path("outputs/music_data"))
-    data = split(rows, options.piece)
+    data = split(rows, options.piece, cut=options.source == "form")
     if not len(data[0]) or not len(data[1]):
         raise ValueError(f"{len(data[0])} pieces and {len(data[1])} held-out scores are too few.")
     if longer := [row["name"] for row in data[1] if len(row["score"][0]) > LONGEST]:

@@ -1,7 +1,7 @@
 """Three ways from a signature to a sentence: each a regenerator in some fifteen lines."""
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-from transformers import BertConfig, LlamaConfig
+from transformers import BertConfig, Lfm2Config
 
 from regen_hf import (
     AutoregressiveGenerator,
@@ -12,7 +12,7 @@ from regen_hf import (
     TokenAutoencoderExtractor,
 )
 
-WIDTH, LONGEST, SIGNATURE = 192, 96, 48
+WIDTH, LONGEST, SIGNATURE = 192, 96, 40
 WRITES = {
     "max_places": LONGEST,
     "condition_dropout": 0.0,
@@ -20,16 +20,20 @@ WRITES = {
 }
 
 
-def writer(pieces: int, layers: int = 4, width: int = WIDTH) -> LlamaConfig:
-    """What reads a text and goes on with another in the same pieces, so that it can copy words."""
-    return LlamaConfig(
+def writer(pieces: int, layers: int = 4, width: int = WIDTH) -> Lfm2Config:
+    """What reads a text and goes on with another in the same pieces: short convolutions and attention in turn, so that
+    what came before a piece is known where it is looked for, and words can be copied after few steps."""
+    return Lfm2Config(
         vocab_size=pieces,
         hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
         intermediate_size=3 * width,
+        block_auto_adjust_ff_dim=False,
+        num_hidden_layers=layers,
+        layer_types=(["conv", "full_attention"] * layers)[:layers],
+        num_attention_heads=4,
+        num_key_value_heads=4,
         max_position_embeddings=2 * LONGEST,
-        attention_dropout=0.1,
+        initializer_range=width**-0.5,
         tie_word_embeddings=True,
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
     )
@@ -38,9 +42,14 @@ def writer(pieces: int, layers: int = 4, width: int = WIDTH) -> LlamaConfig:
 def prior(spec, source: TextModality, layers: int = 4, width: int = WIDTH) -> AutoregressiveGenerator:
     """Signature → codes."""
     pieces = len(source.tokenizer)
-    same = spec.num_codes == pieces
     return AutoregressiveGenerator.for_spec(
-        writer(pieces, layers, width), spec, None, prefix_vocabulary_size=pieces, shares_vocabulary=same, **WRITES
+        writer(pieces, layers, width),
+        spec,
+        None,
+        prefix_vocabulary_size=pieces,
+        shares_vocabulary=spec.num_codes == pieces,
+        ties_head=True,
+        **WRITES,
     )
 
 
@@ -56,6 +65,7 @@ def keywords(source: TextModality, target: TextModality, language_model: str | N
         prefix_vocabulary_size=spec.num_codes,
         reads_codes=True,
         shares_vocabulary=True,
+        ties_head=language_model is None,
         source_noise=0.1,
         **WRITES,
     )

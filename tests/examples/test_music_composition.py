@@ -7,6 +7,7 @@ import pytest
 import torch
 from datasets import Dataset
 from example_modules import load
+from music21 import converter, meter, musicxml
 from transformers import pipeline
 
 from regen_hf import Representation, ScoreModality
@@ -37,14 +38,20 @@ def test_files_are_read_and_those_in_other_voices_left_out(data, tmp_path):
         made = modality.from_target(torch.tensor([CHORALE[:voices]]))[0]
         made["score"].write("musicxml", tmp_path / f"{name}.musicxml")
     rows = list(data._read([str(tmp_path / "four.musicxml"), str(tmp_path / "one.musicxml")]))
-    assert rows == [{"name": "four.musicxml", "score": CHORALE}]
+    assert rows == [{"name": "four.musicxml", "metre": "any metre", "score": CHORALE}]
+    score = converter.parse(tmp_path / "four.musicxml")
+    score.parts[0].insert(0, meter.TimeSignature("3/4"))
+    assert data._score("a score", musicxml.m21ToXml.GeneralObjectExporter(score).parse())["metre"] == "3/4"
 
 
 def test_chorales_are_held_out_whole_and_moved_to_other_keys(data, monkeypatch):
-    rows = [{"name": f"bwv{i}", "score": CHORALE} for i in range(3)]
+    rows = [{"name": f"bwv{i}", "metre": "4/4", "score": CHORALE} for i in range(3)]
     monkeypatch.setattr(data, "is_held_out", lambda name: name == "bwv1")
     trained, held = data.split(rows, 8)
-    assert held["name"] == ["bwv1"] and held["score"] == [CHORALE]
+    assert held["name"] == ["bwv1"] and held["score"] == [CHORALE] and held["form"] == ["C major, 4/4, 4 quarters"]
+    assert trained["form"][:2] == ["G major, 4/4, 4 quarters", "A flat major, 4/4, 4 quarters"]
+    assert data.split(rows, 8, cut=True)[1]["score"] == [CHORALE]
+    assert len(data.split([{**row, "score": [v * 2 for v in CHORALE]} for row in rows], 8, cut=True)[1]) == 2
     tops = [score[0][0] - FIRST_PITCH + LOWEST for score in trained["score"]]
     assert tops == [*range(67, 79)] * 2  # up to seven semitones higher, B5 would be too high
     assert data.transposed(np.array(CHORALE), 12) is None
@@ -80,12 +87,15 @@ def test_no_voice_is_led_in_parallel_fifths_or_octaves_or_out_of_its_range():
 def test_measures_count_what_they_say():
     evaluate = load("music_composition", "evaluate")
     true = Representation(torch.tensor([CHORALE]), torch.ones(1, 8, dtype=torch.bool))
-    same = evaluate.scores(true, true.values, LOWEST)
+    same = evaluate.scores(true, true, LOWEST)
     assert (same["note_accuracy"], same["chord_agreement"]) == (1.0, 1.0)
     assert same["interval_overlap"] == pytest.approx(1.0)
+    assert (same["key_agreement"], same["length_error"]) == (1.0, 0.0)
+    shorter = evaluate.scores(true, Representation(true.values[..., :6], true.mask[:, :6]), LOWEST)
+    assert shorter["length_error"] == 2 and shorter["note_accuracy"] == 0.75
     other = true.values.clone()
     other[0, 3, 2] += 2  # another bass for a beat of four
-    found = evaluate.scores(true, other, LOWEST)
+    found = evaluate.scores(true, Representation(other, true.mask), LOWEST)
     assert found["note_accuracy"] == pytest.approx(22 / 24) and found["chord_agreement"] == 0.75
     parallel = Representation(torch.tensor([codes("72 74", "65 67", "60 60", "48 48")]), true.mask[:, :2])
     assert evaluate.rules(parallel, LOWEST) == {"parallels": 50.0, "out_of_range": 0.0}
@@ -97,7 +107,8 @@ def test_measures_count_what_they_say():
 def run(monkeypatch):
     """Two steps a stage on a few chorales."""
     run = load("music_composition")
-    rows = [{"name": f"bwv{i}", "score": [voice[: 8 - 2 * (i % 2)] for voice in CHORALE]} for i in range(4)]
+    rows = [{"name": f"bwv{i}", "metre": "4/4", "score": [voice[: 8 - 2 * (i % 2)] for voice in CHORALE]}
+            for i in range(4)]  # fmt: skip
     monkeypatch.setattr(run, "chorales", lambda _: rows)
     monkeypatch.setitem(run.split.__globals__, "is_held_out", lambda key: key in ("bwv1", "bwv2"))
     monkeypatch.setattr(run, "STEPS", {name: dict.fromkeys(stages, 2) for name, stages in run.STEPS.items()})
@@ -117,6 +128,15 @@ def test_every_way_from_the_command_line(run, tmp_path, representation):
     assert made["midi"].startswith(b"MThd") and len(made["score"].parts) == 4
 
 
+@pytest.mark.parametrize("representation", ["harmony", "identity"])
+def test_a_form_is_composed_too(run, tmp_path, representation):
+    run.main([f"--representation={representation}", "--source=form", f"--output={tmp_path / 'out'}"])
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {"key_agreement", "length_error", "parallels"} <= metrics.keys()
+    pipe = pipeline("regeneration", model=str(tmp_path / "out" / "model"))
+    assert len(pipe("C major, 4/4, 4 quarters")["score"].parts) == 4
+
+
 def test_the_direct_map_is_as_large_and_trained_for_as_long(run, tmp_path):
     run.main(["--compare", f"--output={tmp_path / 'out'}"])
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -131,7 +151,7 @@ def test_a_score_that_cannot_be_read_is_named_before_anything_is_trained(run, tm
     with pytest.raises(ValueError, match="example 1, column 'score': target 0 must be codes from 0 to 47, got 99"):
         run.main(["--dataset=any", f"--output={tmp_path / 'out'}"])
     assert not (tmp_path / "out" / "model").exists()
-    long = [{"name": f"bwv{i}", "score": [[30] * 520] * 4} for i in range(2)]
+    long = [{"name": f"bwv{i}", "metre": "4/4", "score": [[30] * 520] * 4} for i in range(2)]
     monkeypatch.setattr(run, "chorales", lambda _: long)
     with pytest.raises(ValueError, match="the held-out score bwv1 has more than 512 steps"):
         run.main([f"--output={tmp_path / 'out'}"])

@@ -57,6 +57,14 @@ class TestLlamaThatReadsTheText(AutoregressiveConformance):
         return AutoregressiveGenerator.from_components(tiny.llama(), (3, 4), 12, **settings)
 
 
+class TestConvolutionsThatReadTheText(AutoregressiveConformance):
+    """And write with the embeddings that they read with."""
+
+    def make(self, **settings):
+        settings = {"prefix_vocabulary_size": 16, "ties_head": True, **settings}
+        return AutoregressiveGenerator.from_components(tiny.lfm2(), (3, 4), 12, **settings)
+
+
 class TestSeveralCodebooksInTurn(AutoregressiveConformance):
     order = "interleave"
 
@@ -547,3 +555,54 @@ def test_beside_its_source_each_row_is_written_as_by_itself(order):
         assert torch.equal(alone.values[0], together.values[row, :, :length])
         if order == "interleave":
             torch.testing.assert_close(alone.scores[0], together.scores[row], rtol=1e-4, atol=1e-4)
+
+
+def copying(ties_head: bool, **settings) -> AutoregressiveGenerator:
+    torch.manual_seed(0)
+    return AutoregressiveGenerator.from_components(
+        tiny.lfm2(tie_word_embeddings=True), (None,), 15, source_shape=(None,), source_num_codes=15, max_places=8,
+        prefix_vocabulary_size=15, reads_codes=True, shares_vocabulary=True, ties_head=ties_head, condition_dropout=0.0,
+        **settings,
+    )  # fmt: skip
+
+
+def test_a_tied_head_is_the_embeddings_that_codes_are_read_with(tmp_path):
+    tied, untied = copying(True), copying(False)
+    width = 16
+    assert untied.num_parameters() - tied.num_parameters() == 16 * width  # 15 codes and an end
+    codes = torch.tensor([[3, 4, 5]])
+    before = tied(target=codes, source=codes).loss
+    with torch.no_grad():
+        tied.language_model.get_input_embeddings().weight[7] *= 50
+    assert tied(target=codes, source=codes).loss != before  # 7 is not read here, but could be written
+    tied.save_pretrained(tmp_path)
+    back = AutoModel.from_pretrained(tmp_path)
+    torch.testing.assert_close(back(target=codes, source=codes).loss, tied.eval()(target=codes, source=codes).loss)
+
+
+def test_several_codebooks_after_a_text_are_written_with_their_own_embeddings():
+    prior = AutoregressiveGenerator.from_components(
+        tiny.lfm2(), (2, 3), 5, num_codebooks=2, prefix_vocabulary_size=16, ties_head=True
+    )
+    rows, table = prior._tied_rows(), prior.language_model.get_input_embeddings().weight
+    torch.testing.assert_close(rows, table[16:27])
+
+
+def test_a_head_that_is_not_the_embeddings_cannot_be_tied():
+    given = {"target_shape": (4,), "num_codes": 16, "prefix_vocabulary_size": 16, "shares_vocabulary": True}
+    with pytest.raises(ValueError, match="`ties_head` needs a language model whose head is its embeddings; Lfm2For"):
+        AutoregressiveGenerator.from_components(tiny.lfm2(tie_word_embeddings=False), ties_head=True, **given)
+
+
+def test_what_is_written_does_not_depend_on_how_much_padding_a_plan_has():
+    """Not even by convolutions, which would see it if it stood between the plan and what is written."""
+    decoder = copying(True).eval()
+    codes, mask = torch.tensor([[3, 4, 5, 0, 0, 0]]), torch.tensor([[1, 1, 1, 0, 0, 0]], dtype=torch.bool)
+    loss = decoder(target=codes[:, :3], source=codes[:, :3]).loss
+    for padded in ((codes, mask), (codes.roll(3), mask.roll(3)), (codes.roll(1), mask.roll(1))):
+        torch.testing.assert_close(decoder(target=codes[:, :3], source=padded[0], source_mask=padded[1]).loss, loss)
+    made = [
+        decoder.generate(source=codes[:, :3], do_sample=False),
+        decoder.generate(source=codes, source_mask=mask, do_sample=False),
+    ]
+    assert made[0].values.tolist() == made[1].values.tolist()

@@ -68,7 +68,9 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         self._order = ORDERS[config.order](config.num_codes, config.num_codebooks)
         self._check_positions()
         width = self.language_model.config.hidden_size
-        self.head = CodeHead(width, config.num_codes, config.num_codebooks, config.ends)
+        self.head = CodeHead(width, config.num_codes, config.num_codebooks, config.ends, tied=config.ties_head)
+        if config.ties_head and (found := self.language_model.get_input_embeddings().embedding_dim) != width:
+            raise ValueError(f"`ties_head` needs embeddings as wide as the hidden states, got {found} and {width}.")
         reads = not config.reads_codes
         self.source_encoder = SourceEncoder(config, width, source_encoders, reads_representation=reads)
         self.alignment_head = nn.Linear(width, config.num_codes + 1) if config.alignment_weight else None
@@ -79,7 +81,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, CodeHead):
+        if isinstance(module, CodeHead) and module.weight is not None:
             init.normal_(module.weight, std=0.02)
 
     @classmethod
@@ -155,10 +157,24 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         embeddings = self.language_model.get_input_embeddings().weight
         if loaded.start is not None:
             embeddings[-1] = embeddings[loaded.start]
-        if head is not None:
+        if self.config.ties_head:
+            if head is None or not torch.allclose(head[: self.config.num_codes], embeddings[: self.config.num_codes]):
+                raise ValueError(
+                    f"`ties_head` needs a language model whose head is its embeddings; {type(loaded.model).__name__} "
+                    "has another."
+                )
+        elif head is not None:
             self.head.weight[:-1] = head[: self.config.num_codes]
             if loaded.end is not None:
                 self.head.weight[-1] = head[loaded.end]
+
+    def _tied_rows(self) -> torch.Tensor | None:
+        """The rows of the head where they are those of the embeddings; the end has that of the start."""
+        if not self.config.ties_head:
+            return None
+        rows, first = self.language_model.get_input_embeddings().weight, self.config.first_code
+        last = first + self.config.num_codes * self.config.num_codebooks
+        return rows if (first, last) == (0, len(rows) - 1) else torch.cat([rows[first:last], rows[-1:]])
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         return self.source_encoder
@@ -199,7 +215,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             condition.check_places(places)
         tokens, labels = self._order.tokens(self._flat(target), mask, self.config.ends)
         states = self._hidden_states(tokens, 0, condition, use_cache=False).last_hidden_state[:, -tokens.shape[-1] :]
-        terms = {"cross_entropy": self.head.cross_entropy(states, labels)}
+        terms = {"cross_entropy": self.head.cross_entropy(states, labels, self._tied_rows())}
         if self.alignment_head is not None:
             aligned = aligned.in_front()
             logits = self.alignment_head(aligned.hidden)
@@ -211,10 +227,16 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         return codes.flatten(2) if self.config.num_codebooks > 1 else codes.flatten(1)[:, None]
 
     def _read(self, source: dict[str, torch.Tensor], rows: int | None = None) -> Condition:
-        """What the source says; what the language model reads itself is in its own embeddings."""
-        if self.config.prefix_vocabulary_size is None:
+        """What the source says. As a prefix it has its padding in front, so that what is written follows it at once."""
+        condition = self._own_tokens(source) if self.config.prefix_vocabulary_size else None
+        if condition is None:
             condition = self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
-            return condition if self.config.source_stride is None else condition.strided(self.config.source_stride)
+        if self.config.source_stride is not None:
+            return condition.strided(self.config.source_stride)
+        return condition if self._attends else condition.at_the_end()
+
+    def _own_tokens(self, source: dict[str, torch.Tensor]) -> Condition:
+        """What the language model reads itself, in its own embeddings, after all else that there is."""
         names = ("source", "source_mask") if self.config.reads_codes else ("input_ids", "attention_mask")
         ids, mask = (source.get(name) for name in names)
         if ids is None:
@@ -272,7 +294,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             position -= condition.hidden.shape[1]
         output = self._hidden_states(tokens, position, condition, past_key_values, use_cache)
         books = self._order.next_books(position + tokens.shape[-1] - 1)
-        logits = self.head.next_logits(output.last_hidden_state[:, -1], books)
+        logits = self.head.next_logits(output.last_hidden_state[:, -1], books, self._tied_rows())
         if guidance != 1:
             towards, away = logits.unflatten(0, (-1, 2)).unbind(1)
             logits = torch.where(towards.isinf(), towards, away + guidance * (towards - away))

@@ -131,7 +131,14 @@ class Condition:
 
     def in_front(self) -> "Condition":
         """With the real places of each row before its padding, in their order."""
-        order = (self.mask == 0).int().argsort(dim=1, stable=True)
+        return self._ordered((self.mask == 0).int())
+
+    def at_the_end(self) -> "Condition":
+        """With the real places of each row after its padding, in their order."""
+        return self._ordered((self.mask != 0).int())
+
+    def _ordered(self, keys: torch.Tensor) -> "Condition":
+        order = keys.argsort(dim=1, stable=True)
         return Condition(self.hidden.take_along_dim(order[..., None], 1), self.mask.gather(1, order), self.pooled)
 
     def strided(self, stride: int) -> "Condition":

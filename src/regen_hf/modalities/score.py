@@ -98,7 +98,7 @@ class ScoreModality(Modality):
             except (ValueError, TypeError, RuntimeError) as error:
                 raise ValueError(f"{name} must be whole numbers, as many for each voice: {error}") from error
             return self._checked(name, codes, voices)
-        stream = _stream(name, example, self.steps_per_quarter).toSoundingPitch()
+        stream = as_stream(name, example, self.steps_per_quarter).toSoundingPitch()
         parts = list(stream.getElementsByClass("Part")) or [stream]
         if voices is not None and len(parts) != voices:
             raise ValueError(f"{name} must have {voices} parts, got {len(parts)}.")
@@ -180,7 +180,7 @@ def _sounds(note) -> bool:
     return bool(note.pitches) and "ChordSymbol" not in note.classes
 
 
-def _stream(name: str, example: Any, steps_per_quarter: int):
+def as_stream(name: str, example: Any, steps_per_quarter: int):
     """A music21 stream, whatever it came as."""
     try:
         from music21 import converter, stream
