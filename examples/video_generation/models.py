@@ -7,6 +7,8 @@ from transformers import BertConfig
 from regen_hf import AutoencoderExtractor, DiffusionGenerator, DownsampleExtractor, IdentityExtractor, RegenerationModel
 
 WIDTH, HEADS = 128, 4
+FRAMES = 2
+"""Of each clip, that a step of the autoencoder's learns from."""
 
 
 def latents(clip: tuple[int, int, int, int], text) -> RegenerationModel:
@@ -22,7 +24,7 @@ def latents(clip: tuple[int, int, int, int], text) -> RegenerationModel:
         encoder_qkv_multiscales=none,
         decoder_qkv_multiscales=none,
     )
-    extractor = AutoencoderExtractor.from_components(autoencoder, clip, frame_by_frame=True)
+    extractor = AutoencoderExtractor.from_components(autoencoder, clip, frame_by_frame=True, learned_frames=FRAMES)
     shape = extractor.config.representation_spec.shape
     prior = flow(shape, patch=(2, 2, 2), text=text)
     return RegenerationModel.from_components(extractor, prior)

@@ -37,7 +37,7 @@ from regen_hf import (
 )
 
 STEPS = {
-    "latents": {"extractor": 700, "prior": 1800},
+    "latents": {"extractor": 1200, "prior": 1700},
     "lowres": {"prior": 1200, "decoder": 1000},
     "identity": {"prior": 2000},
 }

@@ -73,11 +73,13 @@ class LossOutput(ModelOutput):
         terms: the named scalars that `loss` is made of, detached, for logs and progress bars.
         reconstruction: `(batch, *shape)`, what the loss was measured on, with its gradient, for further losses;
             `None` where nothing is reconstructed.
+        reconstructed: what that is to be like, where it is not the whole target.
     """
 
     loss: torch.Tensor | None = None
     terms: dict[str, torch.Tensor] | None = None
     reconstruction: torch.Tensor | None = None
+    reconstructed: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

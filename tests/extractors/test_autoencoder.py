@@ -237,3 +237,29 @@ def test_clips_frame_by_frame_are_as_their_frames(kind):
     torch.testing.assert_close(back[1, :, 3], alone[0], rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="`frame_by_frame` needs a target_shape .*, got \\(3, 16, 16\\)"):
         AutoencoderExtractor.from_components(autoencoder, tiny.IMAGE, frame_by_frame=True)
+
+
+def test_some_frames_of_each_clip_are_learned_from():
+    torch.manual_seed(0)
+    shape = (3, 5, *tiny.IMAGE[1:])
+    clips = AutoencoderExtractor.from_components(tiny.vq(), shape, frame_by_frame=True, learned_frames=2)
+    clip = torch.rand(4, *shape)
+    learned = clips.train()(clip)
+    frames = learned.reconstructed.movedim(2, 1)
+    assert frames.shape == (4, 2, 3, *tiny.IMAGE[1:]) and learned.reconstruction.movedim(2, 1).shape == frames.shape
+    found = [
+        [next(i for i in range(5) if torch.equal(own, clip[row, :, i])) for own in frames[row]] for row in range(4)
+    ]
+    assert all(len(set(row)) == 2 for row in found) and len({tuple(row) for row in found}) > 1  # of its own, not twice
+    squared = (learned.reconstruction - learned.reconstructed).square().mean()
+    torch.testing.assert_close(learned.terms["squared"], squared)
+    whole = clips.eval()(clip)
+    assert whole.reconstruction.shape == clip.shape and whole.reconstructed is None
+    for wrong, why in (
+        ({"learned_frames": 6}, "must be from 1 to the 5 frames"),
+        ({"learned_frames": 0}, "must be from"),
+    ):
+        with pytest.raises(ValueError, match=f"`learned_frames` {why}"):
+            AutoencoderExtractor.from_components(tiny.vq(), shape, frame_by_frame=True, **wrong)
+    with pytest.raises(ValueError, match="`learned_frames` 2 needs `frame_by_frame`"):
+        AutoencoderExtractor.from_components(tiny.vq(), tiny.IMAGE, learned_frames=2)

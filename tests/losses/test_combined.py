@@ -6,7 +6,7 @@ import tiny
 import torch
 from transformers import ResNetBackbone, ResNetConfig
 
-from regen_hf import LossOutput
+from regen_hf import AutoencoderExtractor, LossOutput
 from regen_hf.losses import AdversarialLoss, ExtractorWithLosses, PerceptualLoss, combined
 
 
@@ -50,6 +50,19 @@ def test_adds_each_loss_to_the_extractors_own():
     assert output.terms["squared_3"].item() == pytest.approx(difference, rel=1e-4)
     assert output.loss.item() == pytest.approx(sum(term.item() for term in output.terms.values()), rel=1e-4)
     torch.testing.assert_close(output.reconstruction, own.reconstruction)
+
+
+def test_further_losses_see_the_frames_that_were_learned_from():
+    clips = AutoencoderExtractor.from_components(
+        tiny.tiny_autoencoder(), (3, 4, 16, 16), frame_by_frame=True, learned_frames=2
+    ).train()
+    videos = torch.rand(2, 3, 4, 16, 16)
+    torch.manual_seed(0)
+    own = clips(videos)
+    difference = (own.reconstruction - own.reconstructed).mean().item()
+    torch.manual_seed(0)
+    output = ExtractorWithLosses(clips, [Offset()])(videos)
+    assert output.terms["squared_2"].item() == pytest.approx(difference, rel=1e-4)
 
 
 def test_shares_the_parameters_of_the_extractor():

@@ -27,6 +27,8 @@ class AutoencoderExtractorConfig(ExtractorConfig):
         kind: `"latents"`, or `"codes"` where the autoencoder quantises.
         frame_by_frame: whether an autoencoder of images reads clips `(channels, frames, height, width)`, each frame by
             itself.
+        learned_frames: with `frame_by_frame`, how many frames of each clip, drawn at random, a step of training learns
+            from, or `None` for all: those of one clip are alike, and fewer of more clips teach more.
         num_codes: the size of the codebook, for codes.
         hop_length: how many samples of audio one latent stands for, found out by `from_components`.
         l1_weight: weight of the absolute error beside the squared one.
@@ -44,6 +46,7 @@ class AutoencoderExtractorConfig(ExtractorConfig):
     representation_shape: list[int | None] | tuple[int | None, ...] = (4, 4, 4)
     kind: str = "latents"
     frame_by_frame: bool = False
+    learned_frames: int | None = None
     num_codes: int | None = None
     hop_length: int | None = None
     l1_weight: float = 0.2
@@ -59,6 +62,14 @@ class AutoencoderExtractorConfig(ExtractorConfig):
                 "`frame_by_frame` needs a target_shape (channels, frames, height, width), got "
                 f"{tuple(self.target_shape)}."
             )
+        if self.learned_frames is not None:
+            if not self.frame_by_frame:
+                raise ValueError(f"`learned_frames` {self.learned_frames} needs `frame_by_frame`.")
+            if not 0 < self.learned_frames <= self.target_shape[1]:
+                raise ValueError(
+                    f"`learned_frames` must be from 1 to the {self.target_shape[1]} frames of a clip, got "
+                    f"{self.learned_frames}."
+                )
 
     @property
     def _described(self) -> dict[str, Any]:
@@ -283,6 +294,9 @@ class AutoencoderExtractor(PreTrainedExtractor):
         where the autoencoder quantises, its commitment loss if it has one.
         """
         self._check(target, target_mask)
+        whole = target
+        if self.training and self.config.learned_frames:
+            target, target_mask = self._some_frames(target, target_mask)
         regularisers: list[tuple[int, str, torch.Tensor]] = []
 
         def reconstruct(part: torch.Tensor) -> torch.Tensor:
@@ -305,7 +319,16 @@ class AutoencoderExtractor(PreTrainedExtractor):
         for rows, name, term in regularisers:
             terms[name] = terms.get(name, 0.0) + rows / len(target) * term
         detached = {name: term.detach() for name, term in terms.items()}
-        return LossOutput(loss=sum(terms.values()), terms=detached, reconstruction=reconstruction)
+        learned = None if target is whole else target
+        return LossOutput(
+            loss=sum(terms.values()), terms=detached, reconstruction=reconstruction, reconstructed=learned
+        )
+
+    def _some_frames(self, clips: torch.Tensor, mask: torch.Tensor | None):
+        """`learned_frames` of each clip `(batch, channels, frames, height, width)`, and of its mask."""
+        order = torch.rand(len(clips), clips.shape[2], device=clips.device).argsort(1)[:, : self.config.learned_frames]
+        row = torch.arange(len(clips), device=clips.device)[:, None]
+        return clips.movedim(2, 1)[row, order].movedim(1, 2), None if mask is None else mask[row, order]
 
 
 def _sample(decoded: Any) -> torch.Tensor:

@@ -57,8 +57,9 @@ class ExtractorWithLosses(nn.Module):
                 f"{type(self.extractor).__name__} gives none."
             )
         loss, terms = own.loss, dict(own.terms or {})
+        wanted = target if own.reconstructed is None else own.reconstructed
         for further in self.losses:
-            output = further(own.reconstruction, target)
+            output = further(own.reconstruction, wanted)
             loss = loss + output.loss
             for name, term in output.terms.items():
                 terms[_free(name, terms)] = term
