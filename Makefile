@@ -18,7 +18,7 @@ example: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@examples/image_generation/setup.sh
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -348,8 +348,10 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
     def _write(self, condition: Condition, guidance: float, generation: dict[str, Any]) -> ModelOutput:
         """What transformers' `generate` gives: `sequences`, each with the start, and the scores of beams."""
         config, order = self.config, self._order
-        if guidance != 1 and generation.get("use_cache", True):
-            generation["past_key_values"] = _PairedCache(DynamicCache(), DynamicCache())
+        if generation.get("use_cache", True) and (guidance != 1 or not self._attends):
+            # transformers would make a second one like the first, for attention to a source, which no convolution has
+            kind, own = EncoderDecoderCache if guidance == 1 else _PairedCache, self.language_model.config
+            generation["past_key_values"] = kind(DynamicCache(config=own), DynamicCache())
         places, rows = config.places, None if config.ends else config.places
         if config.source_stride is not None:
             places = condition.hidden.shape[1]
