@@ -20,8 +20,9 @@ def seeded():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def two_threads():
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+def few_threads():
+    """Two, or as many as are asked for where several processes share the tests."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", min(2, os.cpu_count() or 1))))
 
 
 @pytest.fixture

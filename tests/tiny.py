@@ -90,12 +90,12 @@ def wav2vec2() -> Wav2Vec2Config:
 
 
 def lfm2(**settings) -> Lfm2Config:
-    """A convolution, and then attention."""
+    """Attention between convolutions."""
     return Lfm2Config(**{
         "vocab_size": 16, "hidden_size": 16, "intermediate_size": 16, "block_auto_adjust_ff_dim": False,
-        "num_hidden_layers": 2, "layer_types": ["conv", "full_attention"], "num_attention_heads": 2,
-        "num_key_value_heads": 2, "max_position_embeddings": 64, "bos_token_id": None, "eos_token_id": None,
-        "pad_token_id": None, **settings,
+        "num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "conv"],
+        "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64,
+        "bos_token_id": None, "eos_token_id": None, "pad_token_id": None, **settings,
     })  # fmt: skip
 
 

@@ -97,8 +97,8 @@ def keys(scores: list[np.ndarray]) -> list[int]:
 
 def in_words(key: int, metre: str, steps: int) -> str:
     """Such as `E flat major, 4/4, 32 quarters`."""
-    quarters = round(steps / ScoreModality().steps_per_quarter)
-    return f"{TONICS[key // 2]} {('major', 'minor')[key % 2]}, {metre}, {quarters} quarters"
+    quarters = steps / ScoreModality().steps_per_quarter
+    return f"{TONICS[key // 2]} {('major', 'minor')[key % 2]}, {metre}, {quarters:g} quarters"
 
 
 def _pieces(score: list[list[int]], longest: int) -> list[np.ndarray]:

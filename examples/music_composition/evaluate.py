@@ -5,7 +5,7 @@ import torch
 from rules import FIFTH, RANGES, by_the_rules
 
 from regen_hf import HarmonyExtractor, RegenerationPipeline, Representation
-from regen_hf.extractors.harmony import chords, pitch_classes
+from regen_hf.extractors.harmony import BOOKS, chords, pitch_classes
 from regen_hf.outputs import concatenate
 from regen_hf.scores import FIRST_PITCH, sounding
 
@@ -61,14 +61,15 @@ def scores(true: Representation, made: Representation, lowest: int) -> dict[str,
         `out_of_range`, in how many of 100 steps a voice has a note that it cannot sing.
     """
     real, missing = true.mask, true.mask.shape[1] - made.mask.shape[1]
-    beside = torch.nn.functional.pad(made.values, (0, missing))  # what is made may end elsewhere
+    beside, there = (torch.nn.functional.pad(each, (0, missing)) for each in (made.values, made.mask))
     one, other = (pitch_classes(codes, lowest).sum(1) for codes in (true.values, beside))
-    same = sounding(beside)[:, 1:] == sounding(true.values)[:, 1:]
-    keys = [HarmonyExtractor.from_components().encode(each.values, each.mask).values[:, -1, 0] for each in (true, made)]
+    same = (sounding(beside)[:, 1:] == sounding(true.values)[:, 1:]) & there[:, None]
+    harmony = [HarmonyExtractor.from_components().encode(each.values, each.mask).values for each in (true, made)]
+    keys = [each[:, BOOKS.index("key"), 0] for each in harmony]
     return {
-        "melody_accuracy": (beside[:, 0] == true.values[:, 0])[real].float().mean().item(),
+        "melody_accuracy": ((beside[:, 0] == true.values[:, 0]) & there)[real].float().mean().item(),
         "note_accuracy": same.transpose(1, 2)[real].float().mean().item(),
-        "chord_agreement": (chords(one) == chords(other))[real].float().mean().item(),
+        "chord_agreement": ((chords(one) == chords(other)) & there)[real].float().mean().item(),
         "key_agreement": (keys[0] == keys[1]).float().mean().item(),
         "length_error": (true.mask.sum(1) - made.mask.sum(1)).abs().float().mean().item(),
         "pitch_class_overlap": _overlap(*(_classes(each, lowest) for each in (true, made))),

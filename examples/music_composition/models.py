@@ -92,7 +92,7 @@ def plan(spec, source: ScoreModality | TextModality) -> AutoregressiveGenerator 
 
 
 def harmony(score: ScoreModality, source: ScoreModality | TextModality) -> RegenerationModel:
-    """Melody → key, cadences, chords, bass and rhythm → voices, by a decoder that has learned from scores alone."""
+    """Melody → key, cadences, chords, bass and rhythm → voices, by a decoder that needs no melody."""
     pitches = {"lowest": score.lowest, "num_pitches": score.highest - score.lowest + 1}
     rule = HarmonyExtractor.from_components(voices=score.voices, **pitches, steps_per_beat=score.steps_per_quarter)
     given, spec = rule.config.target_spec, rule.config.representation_spec

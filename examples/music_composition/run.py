@@ -116,7 +116,7 @@ def source_of(options: argparse.Namespace, trained) -> ScoreModality | TextModal
 
 
 def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
-    """What trains the direct map from melodies to voices: the same family, and about as many parameters."""
+    """What trains the direct map from melodies or forms to voices: the same family, and about as many parameters."""
     score, source = ScoreModality(), source_of(options, data[0])
 
     def count(width: int) -> int:

@@ -48,7 +48,8 @@ def split(rows, pairs: int, unpaired: int, heldout: int):
     trained = [(signature, sentence) for package, signature, sentence in table if not is_held_out(package)]
     known = {sentence for _, sentence in trained}
     held = [(a, b) for package, a, b in table if a and is_held_out(package) and b not in known]
-    found = [[row for row in trained if row[0]][:pairs], _distinct(held)[:heldout]]
+    paired = _distinct([row for row in trained if row[0]])  # many functions of the same name say the same
+    found = [paired[:pairs], _distinct(held)[:heldout]]
     further = [sentence for _, sentence in trained]
     further = list(dict.fromkeys(further))[:unpaired]
     as_pairs = [

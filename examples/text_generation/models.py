@@ -32,22 +32,24 @@ def writer(pieces: int, layers: int = 4, width: int = WIDTH) -> Lfm2Config:
         layer_types=(["conv", "full_attention"] * layers)[:layers],
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=2 * LONGEST,
+        max_position_embeddings=3 * LONGEST,
         initializer_range=width**-0.5,
         tie_word_embeddings=True,
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
     )
 
 
-def prior(spec, source: TextModality, layers: int = 4, width: int = WIDTH) -> AutoregressiveGenerator:
-    """Signature → codes."""
+def prior(
+    spec, source: TextModality, shares_vocabulary: bool, layers: int = 4, width: int = WIDTH
+) -> AutoregressiveGenerator:
+    """Signature → codes, which are pieces of the same vocabulary or of their own."""
     pieces = len(source.tokenizer)
     return AutoregressiveGenerator.for_spec(
         writer(pieces, layers, width),
         spec,
         None,
         prefix_vocabulary_size=pieces,
-        shares_vocabulary=spec.num_codes == pieces,
+        shares_vocabulary=shares_vocabulary,
         ties_head=True,
         **WRITES,
     )
@@ -69,7 +71,7 @@ def keywords(source: TextModality, target: TextModality, language_model: str | N
         source_noise=0.1,
         **WRITES,
     )
-    return RegenerationModel.from_components(rule, prior(spec, source), decoder)
+    return RegenerationModel.from_components(rule, prior(spec, source, target.tokenizer is source.tokenizer), decoder)
 
 
 def text_codes(source: TextModality, target: TextModality) -> RegenerationModel:
@@ -83,13 +85,13 @@ def text_codes(source: TextModality, target: TextModality) -> RegenerationModel:
         max_position_embeddings=2 * LONGEST,
     )
     codes = TokenAutoencoderExtractor.from_components(layer, vocabulary_size=len(target.tokenizer), stride=2)
-    return RegenerationModel.from_components(codes, prior(codes.config.representation_spec, source))
+    return RegenerationModel.from_components(codes, prior(codes.config.representation_spec, source, False))
 
 
 def identity(source: TextModality, target: TextModality, layers: int = 4, width: int = WIDTH) -> RegenerationModel:
     """Signature → sentence: the direct map, of the same family."""
     same = IdentityExtractor.from_components(target_shape=[None], num_codes=len(target.tokenizer))
-    return RegenerationModel.from_components(same, prior(same.config.representation_spec, source, layers, width))
+    return RegenerationModel.from_components(same, prior(same.config.representation_spec, source, True, layers, width))
 
 
 REPRESENTATIONS = {"keywords": keywords, "text_codes": text_codes, "identity": identity}

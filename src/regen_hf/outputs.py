@@ -72,14 +72,14 @@ class LossOutput(ModelOutput):
         loss: a scalar.
         terms: the named scalars that `loss` is made of, detached, for logs and progress bars.
         reconstruction: `(batch, *shape)`, what the loss was measured on, with its gradient, for further losses;
-            `None` where nothing is reconstructed.
-        reconstructed: what that is to be like, where it is not the whole target.
+            `None` where nothing is reconstruction_target.
+        reconstruction_target: what that is to be like, where it is not the whole target.
     """
 
     loss: torch.Tensor | None = None
     terms: dict[str, torch.Tensor] | None = None
     reconstruction: torch.Tensor | None = None
-    reconstructed: torch.Tensor | None = None
+    reconstruction_target: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def test_every_way_from_the_command_line(run, tmp_path, representation):
     assert made["midi"].startswith(b"MThd") and len(made["score"].parts) == 4
 
 
-@pytest.mark.parametrize("representation", ["harmony", "identity"])
+@pytest.mark.parametrize("representation", ["harmony", "bar_codes"])
 def test_a_form_is_composed_too(run, tmp_path, representation):
     run.main([f"--representation={representation}", "--source=form", f"--output={tmp_path / 'out'}"])
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())

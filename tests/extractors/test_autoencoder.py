@@ -245,16 +245,16 @@ def test_some_frames_of_each_clip_are_learned_from():
     clips = AutoencoderExtractor.from_components(tiny.vq(), shape, frame_by_frame=True, learned_frames=2)
     clip = torch.rand(4, *shape)
     learned = clips.train()(clip)
-    frames = learned.reconstructed.movedim(2, 1)
+    frames = learned.reconstruction_target.movedim(2, 1)
     assert frames.shape == (4, 2, 3, *tiny.IMAGE[1:]) and learned.reconstruction.movedim(2, 1).shape == frames.shape
     found = [
         [next(i for i in range(5) if torch.equal(own, clip[row, :, i])) for own in frames[row]] for row in range(4)
     ]
     assert all(len(set(row)) == 2 for row in found) and len({tuple(row) for row in found}) > 1  # of its own, not twice
-    squared = (learned.reconstruction - learned.reconstructed).square().mean()
+    squared = (learned.reconstruction - learned.reconstruction_target).square().mean()
     torch.testing.assert_close(learned.terms["squared"], squared)
     whole = clips.eval()(clip)
-    assert whole.reconstruction.shape == clip.shape and whole.reconstructed is None
+    assert whole.reconstruction.shape == clip.shape and whole.reconstruction_target is None
     for wrong, why in (
         ({"learned_frames": 6}, "must be from 1 to the 5 frames"),
         ({"learned_frames": 0}, "must be from"),

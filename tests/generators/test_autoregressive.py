@@ -228,7 +228,7 @@ def test_a_prefix_and_what_is_written_need_their_positions():
 
 
 @pytest.mark.parametrize("order", ["interleave", "delay"])
-@pytest.mark.parametrize("decoder", [tiny.gpt2, tiny.llama])
+@pytest.mark.parametrize("decoder", [tiny.gpt2, tiny.llama, lambda: tiny.llama(use_cache=False), tiny.lfm2])
 def test_cache_changes_nothing_with_codebooks(order, decoder, source):
     torch.manual_seed(0)
     prior = AutoregressiveGenerator.from_components(
@@ -584,8 +584,8 @@ def test_several_codebooks_after_a_text_are_written_with_their_own_embeddings():
     prior = AutoregressiveGenerator.from_components(
         tiny.lfm2(), (2, 3), 5, num_codebooks=2, prefix_vocabulary_size=16, ties_head=True
     )
-    rows, table = prior._tied_rows(), prior.language_model.get_input_embeddings().weight
-    torch.testing.assert_close(rows, table[16:27])
+    (codes, end), table = prior._tied_rows(), prior.language_model.get_input_embeddings().weight
+    assert len(table) == 27 and torch.equal(codes, table[16:26]) and torch.equal(end, table[26:])
 
 
 def test_a_head_that_is_not_the_embeddings_cannot_be_tied():
@@ -601,8 +601,11 @@ def test_what_is_written_does_not_depend_on_how_much_padding_a_plan_has():
     loss = decoder(target=codes[:, :3], source=codes[:, :3]).loss
     for padded in ((codes, mask), (codes.roll(3), mask.roll(3)), (codes.roll(1), mask.roll(1))):
         torch.testing.assert_close(decoder(target=codes[:, :3], source=padded[0], source_mask=padded[1]).loss, loss)
-    made = [
-        decoder.generate(source=codes[:, :3], do_sample=False),
-        decoder.generate(source=codes, source_mask=mask, do_sample=False),
-    ]
-    assert made[0].values.tolist() == made[1].values.tolist()
+    guided = AutoregressiveGenerator.from_components(
+        tiny.lfm2(), (None,), 15, source_shape=(None,), source_num_codes=15, max_places=8
+    ).eval()  # fmt: skip
+    for generator, guidance in ((decoder, 1.0), (guided, 3.0)):
+        asked = {"guidance": guidance, "do_sample": False}
+        alone = generator.generate(source=codes[:, :3], **asked)
+        padded = generator.generate(source=codes, source_mask=mask, **asked)
+        assert alone.values.tolist() == padded.values.tolist()

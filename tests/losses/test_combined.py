@@ -59,7 +59,7 @@ def test_further_losses_see_the_frames_that_were_learned_from():
     videos = torch.rand(2, 3, 4, 16, 16)
     torch.manual_seed(0)
     own = clips(videos)
-    difference = (own.reconstruction - own.reconstructed).mean().item()
+    difference = (own.reconstruction - own.reconstruction_target).mean().item()
     torch.manual_seed(0)
     output = ExtractorWithLosses(clips, [Offset()])(videos)
     assert output.terms["squared_2"].item() == pytest.approx(difference, rel=1e-4)

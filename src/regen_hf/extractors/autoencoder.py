@@ -1,5 +1,6 @@
 """Y′ learned from Y alone: the latents or codes of a diffusers autoencoder."""
 
+import math
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class AutoencoderExtractorConfig(ExtractorConfig):
         if self.learned_frames is not None:
             if not self.frame_by_frame:
                 raise ValueError(f"`learned_frames` {self.learned_frames} needs `frame_by_frame`.")
-            if not 0 < self.learned_frames <= self.target_shape[1]:
+            if not 0 < self.learned_frames <= (self.target_shape[1] or math.inf):
                 raise ValueError(
                     f"`learned_frames` must be from 1 to the {self.target_shape[1]} frames of a clip, got "
                     f"{self.learned_frames}."
@@ -321,7 +322,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
         detached = {name: term.detach() for name, term in terms.items()}
         learned = None if target is whole else target
         return LossOutput(
-            loss=sum(terms.values()), terms=detached, reconstruction=reconstruction, reconstructed=learned
+            loss=sum(terms.values()), terms=detached, reconstruction=reconstruction, reconstruction_target=learned
         )
 
     def _some_frames(self, clips: torch.Tensor, mask: torch.Tensor | None):

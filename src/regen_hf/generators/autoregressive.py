@@ -168,13 +168,12 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             if loaded.end is not None:
                 self.head.weight[-1] = head[loaded.end]
 
-    def _tied_rows(self) -> torch.Tensor | None:
-        """The rows of the head where they are those of the embeddings; the end has that of the start."""
+    def _tied_rows(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The head's rows of the codes and of the end, where they are those of the embeddings."""
         if not self.config.ties_head:
             return None
         rows, first = self.language_model.get_input_embeddings().weight, self.config.first_code
-        last = first + self.config.num_codes * self.config.num_codebooks
-        return rows if (first, last) == (0, len(rows) - 1) else torch.cat([rows[first:last], rows[-1:]])
+        return rows[first : first + self.config.num_codes * self.config.num_codebooks], rows[-1:]
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:
         return self.source_encoder
@@ -209,7 +208,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             source |= {"source": disturbed.values, "source_mask": disturbed.mask}
         condition = aligned = self._read(source, len(target))
         hidden = torch.rand(len(target), device=target.device) < self.config.condition_dropout
-        condition = self.source_encoder.hide(condition, hidden)
+        condition = self._hide(condition, hidden)
         mask = None if target_mask is None else target_mask.flatten(1)
         if self.config.source_stride is not None:
             condition.check_places(places)
@@ -234,6 +233,15 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         if self.config.source_stride is not None:
             return condition.strided(self.config.source_stride)
         return condition if self._attends else condition.at_the_end()
+
+    def _hide(self, condition: Condition, rows: torch.Tensor) -> Condition:
+        """With the null source in some rows `(batch,)`: once in the place of a prefix, however long that was."""
+        found = self.source_encoder.hide(condition, rows)
+        if self._attends or self.config.source_stride is not None:
+            return found
+        last = torch.zeros_like(found.mask)
+        last[:, -1] = 1
+        return Condition(found.hidden, torch.where(rows[:, None], last, found.mask), found.pooled)
 
     def _own_tokens(self, source: dict[str, torch.Tensor]) -> Condition:
         """What the language model reads itself, in its own embeddings, after all else that there is."""
@@ -286,7 +294,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         tokens = ids.unflatten(0, (-1, at_once))
         condition = condition.map(lambda tensor: tensor[::at_once].contiguous())
         if guidance != 1:  # row 2i is guided by row 2i + 1, which sees the null source
-            away = self.source_encoder.hide(condition, torch.ones(len(tokens), dtype=torch.bool, device=ids.device))
+            away = self._hide(condition, torch.ones(len(tokens), dtype=torch.bool, device=ids.device))
             condition = Condition(*(_paired(*each) for each in zip(_tensors(condition), _tensors(away), strict=True)))
             tokens = tokens.repeat_interleave(2, dim=0)
         position = 0 if past_key_values is None else past_key_values.get_seq_length()
@@ -348,10 +356,9 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
     def _write(self, condition: Condition, guidance: float, generation: dict[str, Any]) -> ModelOutput:
         """What transformers' `generate` gives: `sequences`, each with the start, and the scores of beams."""
         config, order = self.config, self._order
-        if generation.get("use_cache", True) and (guidance != 1 or not self._attends):
-            # transformers would make a second one like the first, for attention to a source, which no convolution has
-            kind, own = EncoderDecoderCache if guidance == 1 else _PairedCache, self.language_model.config
-            generation["past_key_values"] = kind(DynamicCache(config=own), DynamicCache())
+        given = generation.keys() & {"past_key_values", "cache_implementation"}
+        if (guidance != 1 or not self._attends) and not given and generation.setdefault("use_cache", True):
+            generation["past_key_values"] = self._cache(paired=guidance != 1)
         places, rows = config.places, None if config.ends else config.places
         if config.source_stride is not None:
             places = condition.hidden.shape[1]
@@ -375,6 +382,12 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             output_scores=scored,
             **generation,
         )
+
+    def _cache(self, paired: bool) -> EncoderDecoderCache:
+        """What transformers would make, too, but with nothing for attention to a source where there is none: it would
+        be like the cache of the language model, and of one with convolutions that cannot be."""
+        own = DynamicCache() if self._attends else DynamicCache(config=self.language_model.config)
+        return (_PairedCache if paired else EncoderDecoderCache)(own, DynamicCache())
 
     def _written(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> Representation:
         """The codes of tokens; `mask` `(batch, places)` says where they end, where the source does."""

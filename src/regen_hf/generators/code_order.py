@@ -9,6 +9,7 @@ from torch import nn
 from transformers import LogitsProcessor
 
 IGNORED = -100
+Rows = tuple[torch.Tensor, torch.Tensor]
 
 
 class Interleaved:
@@ -177,7 +178,8 @@ class CodeHead(nn.Module):
     on one would not be asked.
 
     Args:
-        tied: whether the rows are not its own, but those of the embeddings, which every call then brings.
+        tied: whether the rows are not its own, but those of the embeddings, which every call then brings: those of the
+            codes, and that of the end.
     """
 
     def __init__(self, width: int, num_codes: int, num_codebooks: int, ends: bool, tied: bool = False):
@@ -185,31 +187,29 @@ class CodeHead(nn.Module):
         self.weight = None if tied else nn.Parameter(torch.empty(num_codes * num_codebooks + 1, width))
         self.num_codes, self.num_codebooks, self.ends = num_codes, num_codebooks, ends
 
-    def logits(self, states: torch.Tensor, book: int, weight: torch.Tensor | None = None) -> torch.Tensor:
+    def logits(self, states: torch.Tensor, book: int, tied: Rows | None = None) -> torch.Tensor:
         """`(..., num_codes)` of one codebook in float32, and one more where the sequence may end."""
-        weight = self.weight if weight is None else weight
-        own = weight[book * self.num_codes : (book + 1) * self.num_codes]
-        rows = torch.cat([own, weight[-1:]]) if self.ends and book == 0 else own
+        codes, end = tied or (self.weight[:-1], self.weight[-1:])
+        own = codes[book * self.num_codes : (book + 1) * self.num_codes]
+        rows = torch.cat([own, end]) if self.ends and book == 0 else own
         return nn.functional.linear(states, rows).float()
 
-    def cross_entropy(
-        self, states: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def cross_entropy(self, states: torch.Tensor, labels: torch.Tensor, tied: Rows | None = None) -> torch.Tensor:
         """The mean over all labels `(batch, codebooks at a step, length)`."""
         books, total = self.num_codebooks, 0.0
         for book in range(books):
             in_turn = labels.shape[1] == 1
             own_states = states[:, book::books] if in_turn else states
             own_labels = labels[:, 0, book::books] if in_turn else labels[:, book]
-            logits = self.logits(own_states, book, weight).flatten(0, 1)
+            logits = self.logits(own_states, book, tied).flatten(0, 1)
             total = total + nn.functional.cross_entropy(
                 logits, own_labels.flatten(), ignore_index=IGNORED, reduction="sum"
             )
         return total / (labels != IGNORED).sum().clamp(min=1)
 
-    def next_logits(self, state: torch.Tensor, books: list[int], weight: torch.Tensor | None = None) -> torch.Tensor:
+    def next_logits(self, state: torch.Tensor, books: list[int], tied: Rows | None = None) -> torch.Tensor:
         """`(batch, codebooks at a step, num_codes + 2)`; what cannot come next is at minus infinity."""
-        found = [self.logits(state, book, weight) for book in books]
+        found = [self.logits(state, book, tied) for book in books]
         missing = [self.num_codes + 2 - each.shape[-1] for each in found]
         padded = [nn.functional.pad(each, (0, n), value=-torch.inf) for each, n in zip(found, missing, strict=True)]
         return torch.stack(padded, dim=1)

@@ -28,7 +28,7 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
         shares_vocabulary: whether the codes are tokens of the language model, which then keeps its embeddings and
             its head; in `from_components` where a pretrained one has as many tokens as there are codes.
         ties_head: whether the head is the embeddings of the codes (Press and Wolf, 2017), so that what was read can
-            be written again, as in copying words, without learning each of them.
+            be written again, as in copying words, without learning each of them. The end has the row of the start.
         alignment_weight: of a further loss, by which the source alone tells the codes in their order by connectionist
             temporal classification (Watanabe et al., 2017, eq. 5), so that attention soon finds its way along a source
             that is read out, such as phonemes or speech. Rows with more codes than source count as 0 in it.

@@ -57,13 +57,14 @@ class ExtractorWithLosses(nn.Module):
                 f"{type(self.extractor).__name__} gives none."
             )
         loss, terms = own.loss, dict(own.terms or {})
-        wanted = target if own.reconstructed is None else own.reconstructed
+        learned = own.reconstruction_target
+        wanted = target if learned is None else learned
         for further in self.losses:
             output = further(own.reconstruction, wanted)
             loss = loss + output.loss
             for name, term in output.terms.items():
                 terms[_free(name, terms)] = term
-        return LossOutput(loss=loss, terms=terms, reconstruction=own.reconstruction)
+        return LossOutput(loss=loss, terms=terms, reconstruction=own.reconstruction, reconstruction_target=learned)
 
     @property
     def supports_gradient_checkpointing(self) -> bool:
