@@ -1,3 +1,4 @@
+import numpy as np
 import tiny
 from huggingface_hub import ModelCard
 
@@ -23,4 +24,5 @@ def test_says_what_the_run_was(tmp_path):
         "Examples: 1,200 pairs, a stream of unpaired.",
     ):  # fmt: skip
         assert line in card.text
-    assert "## Measured" not in ModelCard.load(write_model_card(tmp_path, summary, example="red heart")).text
+    plain = ModelCard.load(write_model_card(tmp_path, summary, example=np.str_("red heart"))).text
+    assert "## Measured" not in plain and "pipe('red heart')" in plain

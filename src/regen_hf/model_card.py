@@ -54,7 +54,7 @@ def write_model_card(
         description,
         f"It generates by way of Y′: {summary['representation']}.",
         "## Use",
-        USE.format(example=repr(example)),
+        USE.format(example=repr(str(example) if isinstance(example, str) else example)),  # np.str_ is one
         "## Parts",
         "\n".join(["| part | class | parameters |", "|---|---|---|", *parts]),
         "## Training",
