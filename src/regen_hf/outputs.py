@@ -72,7 +72,7 @@ class LossOutput(ModelOutput):
         loss: a scalar.
         terms: the named scalars that `loss` is made of, detached, for logs and progress bars.
         reconstruction: `(batch, *shape)`, what the loss was measured on, with its gradient, for further losses;
-            `None` where nothing is reconstruction_target.
+            `None` where nothing is reconstructed.
         reconstruction_target: what that is to be like, where it is not the whole target.
     """
 
