@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import DynamicCache, EncoderDecoderCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import EncoderDecoderCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.auto.modeling_auto import (
@@ -22,6 +22,7 @@ from .code_order import ORDERS, CodeHead
 from .conditioning import SOURCE_NAMES, Condition, SourceEncoder, describe_source
 from .configuration_autoregressive import AutoregressiveGeneratorConfig
 from .disturbing import disturb
+from .guided_cache import cache_of, paired
 from .language_model import (
     LanguageModel,
     build_decoder,
@@ -295,7 +296,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         condition = condition.map(lambda tensor: tensor[::at_once].contiguous())
         if guidance != 1:  # row 2i is guided by row 2i + 1, which sees the null source
             away = self._hide(condition, torch.ones(len(tokens), dtype=torch.bool, device=ids.device))
-            condition = Condition(*(_paired(*each) for each in zip(_tensors(condition), _tensors(away), strict=True)))
+            condition = paired(condition, away)
             tokens = tokens.repeat_interleave(2, dim=0)
         position = 0 if past_key_values is None else past_key_values.get_seq_length()
         if position and not self._attends and self.config.source_stride is None:
@@ -358,7 +359,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         config, order = self.config, self._order
         given = generation.keys() & {"past_key_values", "cache_implementation"}
         if (guidance != 1 or not self._attends) and not given and generation.setdefault("use_cache", True):
-            generation["past_key_values"] = self._cache(paired=guidance != 1)
+            generation["past_key_values"] = cache_of(self.language_model, self._attends, guidance)
         places, rows = config.places, None if config.ends else config.places
         if config.source_stride is not None:
             places = condition.hidden.shape[1]
@@ -383,12 +384,6 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             **generation,
         )
 
-    def _cache(self, paired: bool) -> EncoderDecoderCache:
-        """What transformers would make, too, but with nothing for attention to a source where there is none: it would
-        be like the cache of the language model, and of one with convolutions that cannot be."""
-        own = DynamicCache() if self._attends else DynamicCache(config=self.language_model.config)
-        return (_PairedCache if paired else EncoderDecoderCache)(own, DynamicCache())
-
     def _written(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> Representation:
         """The codes of tokens; `mask` `(batch, places)` says where they end, where the source does."""
         codes = self._order.codes(tokens)
@@ -408,21 +403,6 @@ def _room(decoder: PreTrainedModel, settings: dict[str, Any]) -> int:
     if positions is None:
         return MOST_PLACES
     return positions - books if settings.get("order") == "delay" else (positions - 1) // books
-
-
-def _tensors(condition: Condition) -> tuple[torch.Tensor, ...]:
-    return condition.hidden, condition.mask, condition.pooled
-
-
-def _paired(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    return torch.stack([one, other], dim=1).flatten(0, 1)
-
-
-class _PairedCache(EncoderDecoderCache):
-    """A cache with two rows for each sequence that `generate` knows of."""
-
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        super().reorder_cache(torch.stack([2 * beam_idx, 2 * beam_idx + 1], dim=1).flatten())
 
 
 @contextlib.contextmanager
