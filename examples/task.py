@@ -92,7 +92,7 @@ def stage_arguments(recipes: dict[str, dict], steps: dict[str, int], seed: int) 
     found = {}
     for stage, count in steps.items():
         recipe = {**recipes[stage], "warmup_steps": min(recipes[stage]["warmup_steps"], count // 10)}
-        shared = {"mixed_precision": "bf16", "seed": seed, "eval_every": -(-count // 4)}
+        shared = {"mixed_precision": "auto", "seed": seed, "eval_every": -(-count // 4)}
         found[stage] = StageArguments(max_steps=count, **recipe, **shared)
     return found
 

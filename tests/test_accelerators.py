@@ -1,9 +1,11 @@
+import warnings
+
 import pytest
 import tiny
 import torch
 from torch import nn
 
-from regen_hf import StageArguments
+from regen_hf import StageArguments, accelerators
 from regen_hf.accelerators import make_accelerator, sharding_copy
 
 
@@ -13,6 +15,29 @@ def test_each_stage_has_its_own_precision(tmp_path):
         assert accelerator.mixed_precision == precision
     accelerator = make_accelerator(StageArguments(max_steps=1, gradient_accumulation_steps=3), (), None)
     assert accelerator.gradient_accumulation_steps == 3
+
+
+@pytest.mark.parametrize(("computes", "precision"), [(True, "bf16"), (False, "no")])
+def test_auto_is_bf16_where_the_device_computes_in_it(monkeypatch, computes, precision):
+    monkeypatch.setattr(accelerators, "computes_bf16", lambda: computes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = make_accelerator(StageArguments(max_steps=1, mixed_precision="auto"), (), None)
+    assert made.mixed_precision == precision
+
+
+def test_bf16_that_is_only_imitated_is_told(monkeypatch):
+    monkeypatch.setattr(accelerators, "computes_bf16", lambda: False)
+    with pytest.warns(UserWarning, match="this cpu has no instructions for bf16.* set `mixed_precision` to 'auto'"):
+        make_accelerator(StageArguments(max_steps=1, mixed_precision="bf16"), (), None)
+
+
+def test_a_cpu_computes_in_bf16_by_its_instructions():
+    known = torch.backends.cpu.get_cpu_capability()
+    if known in ("DEFAULT", "AVX2"):
+        assert not accelerators.computes_bf16()
+    elif known == "AVX512":
+        assert accelerators.computes_bf16()
 
 
 def test_sharding_that_would_not_happen_is_told(monkeypatch):

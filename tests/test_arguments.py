@@ -8,7 +8,7 @@ from regen_hf import StageArguments
     ({"batch_size": 2.5}, "`batch_size` must be a whole number of at least 1, got 2.5"),
     ({"optimizer": "sgd"}, "`optimizer` must be one of adamw, muon, got 'sgd'"),
     ({"lr_scheduler": "linaer"}, "`lr_scheduler` must be one of linear, cosine, .*, got 'linaer'"),
-    ({"mixed_precision": "bf61"}, "`mixed_precision` must be one of None, no, bf16, fp16, got 'bf61'"),
+    ({"mixed_precision": "bf61"}, "`mixed_precision` must be one of None, no, bf16, fp16, auto, got 'bf61'"),
     ({"mixed_precision": "fp16", "optimizer": "muon"}, "`mixed_precision` must not be 'fp16' with the optimizer"),
     ({"warmup_steps": 5}, "`warmup_steps` must be below max_steps 5, got 5"),
     ({"ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\), got 1.0"),

@@ -24,6 +24,23 @@ def test_muon_takes_the_matrices_of_blocks_only():
     assert muon.param_groups[0]["params"] == [module.blocks[0].weight]
 
 
+def test_muon_needs_no_bfloat16_where_the_device_has_none():
+    updates, grad = [], torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+    for in_bf16 in (True, False):
+        module = Blocks()
+        module.blocks[0] = nn.Linear(64, 32, bias=False)
+        _, muon = make_optimizers(module, StageArguments(max_steps=1, optimizer="muon"), in_bf16)
+        weight = module.blocks[0].weight
+        nn.init.zeros_(weight)
+        weight.grad = grad.clone()
+        muon.step()
+        assert torch.equal(weight.grad, grad)
+        updates.append(weight.detach() / (1e-3 * 0.2 * 8))  # the rate, by the longer side of the matrix
+    torch.testing.assert_close(*updates, rtol=0.1, atol=0.02)
+    apart = [(each / each.bfloat16() - 1).abs().max() for each in updates]
+    assert apart[0] < 1e-6 < apart[1]  # what bfloat16 made is in steps of it
+
+
 def test_schedules_are_the_named_ones():
     (optimizer,) = make_optimizers(Blocks(), StageArguments(max_steps=10, learning_rate=1.0))
     schedule = make_schedule(optimizer, StageArguments(max_steps=10, learning_rate=1.0, warmup_steps=2))

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from .arguments import StageArguments
@@ -21,8 +22,11 @@ def make_accelerator(arguments: StageArguments, report_to: Sequence[str], folder
     set_seed(arguments.seed)
     # else every stage of a process has the precision of the first
     AcceleratorState._reset_state(reset_partial_state=processes().distributed_type == DistributedType.FSDP)
+    precision = arguments.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if computes_bf16() else "no"
     accelerator = Accelerator(
-        mixed_precision=arguments.mixed_precision,
+        mixed_precision=precision,
         # without `sync_with_dataloader`, the last step of a pass would add up fewer batches than the others
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=arguments.gradient_accumulation_steps, sync_with_dataloader=False
@@ -35,6 +39,12 @@ def make_accelerator(arguments: StageArguments, report_to: Sequence[str], folder
     )
     if accelerator.mixed_precision == "fp16" and arguments.optimizer == "muon":
         raise ValueError("`optimizer` must not be 'muon' in the precision fp16 that was launched; take bf16.")
+    if accelerator.mixed_precision == "bf16" and not computes_bf16():
+        warnings.warn(
+            f"this {accelerator.device.type} has no instructions for bf16, in which training is many times slower here "
+            "than in float32: set `mixed_precision` to 'auto' or 'no'.",
+            stacklevel=2,
+        )
     wants_sharding = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     if wants_sharding and accelerator.distributed_type != DistributedType.FSDP:
         warnings.warn(
@@ -43,6 +53,15 @@ def make_accelerator(arguments: StageArguments, report_to: Sequence[str], folder
             stacklevel=2,
         )
     return accelerator
+
+
+def computes_bf16() -> bool:
+    """Whether what accelerate trains on computes in bf16 itself, and does not imitate it."""
+    from accelerate.utils import is_bf16_available
+
+    if processes().device.type != "cpu":
+        return is_bf16_available()
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # accelerate says so of every CPU
 
 
 def sharding_copy(module: nn.Module) -> nn.Module:

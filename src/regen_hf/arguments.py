@@ -3,7 +3,7 @@
 import dataclasses
 
 OPTIMIZERS = ("adamw", "muon")
-PRECISIONS = (None, "no", "bf16", "fp16")
+PRECISIONS = (None, "no", "bf16", "fp16", "auto")
 KEPT = ("last", "best")
 # of `transformers.get_scheduler`, those that need nothing but steps
 SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant_with_warmup", "inverse_sqrt")
@@ -29,7 +29,8 @@ class StageArguments:
         gradient_checkpointing: compute activations again in the backward pass, which takes less memory and more time.
         compile: compile the module with `torch.compile`.
         ema_decay: of the moving average of the weights, which is what is kept; 0 keeps the last weights.
-        mixed_precision: `no`, `bf16` or `fp16`; if not given, `accelerate launch` decides.
+        mixed_precision: `no`, `bf16`, `fp16`, or `auto`, which is `bf16` where the device computes in it and else `no`;
+            if not given, `accelerate launch` decides.
         group_by_length: put examples of similar length into a batch, so that less is padding.
         num_workers: processes that read data beside the one that trains.
         seed: of the order of the data, of noise and of dropout.

@@ -5,12 +5,33 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from .arguments import StageArguments
 
 
-def make_optimizers(module: nn.Module, arguments: StageArguments) -> list[torch.optim.Optimizer]:
-    """AdamW, or Muon for the weight matrices of repeated blocks and AdamW for the rest."""
+class _NotInBfloat16(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return args[0].clone() if func is torch.Tensor.bfloat16 else func(*args, **(kwargs or {}))
+
+
+class Float32Muon(torch.optim.Muon):
+    """torch's Muon, whose matrix products are in the precision of the weights and not in bfloat16, which processors
+    without instructions for it imitate, some forty times as slowly."""
+
+    def step(self, closure=None):
+        with _NotInBfloat16():
+            return super().step(closure)
+
+
+def make_optimizers(
+    module: nn.Module, arguments: StageArguments, in_bf16: bool = True
+) -> list[torch.optim.Optimizer]:
+    """AdamW, or Muon for the weight matrices of repeated blocks and AdamW for the rest.
+
+    Args:
+        in_bf16: whether the device computes in bfloat16, as torch's Muon does.
+    """
     trained = [p for p in module.parameters() if p.requires_grad]
     if not trained:
         raise ValueError(f"{type(module).__name__} has no parameter to train.")
@@ -25,7 +46,8 @@ def make_optimizers(module: nn.Module, arguments: StageArguments) -> list[torch.
     if rest:
         optimizers.append(torch.optim.AdamW(rest, betas=(0.9, arguments.beta2), fused=True, **shared))
     if matrices:
-        optimizers.append(torch.optim.Muon(list(matrices.values()), adjust_lr_fn="match_rms_adamw", **shared))
+        muon = torch.optim.Muon if in_bf16 else Float32Muon
+        optimizers.append(muon(list(matrices.values()), adjust_lr_fn="match_rms_adamw", **shared))
     return optimizers
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .accelerators import make_accelerator, sharding_copy
+from .accelerators import computes_bf16, make_accelerator, sharding_copy
 from .arguments import StageArguments, StageResult
 from .batches import Batches, StreamedBatches, batch_seed, seed_all
 from .checkpoints import (
@@ -119,7 +119,7 @@ class _Loop:
             if not getattr(trained, "supports_gradient_checkpointing", False):
                 raise ValueError(f"`gradient_checkpointing` is not possible with {type(trained).__name__}.")
             trained.activation_checkpointing_enable()
-        optimizers = make_optimizers(trained, self.arguments)
+        optimizers = make_optimizers(trained, self.arguments, computes_bf16())
         self.schedules = [make_schedule(optimizer, self.arguments) for optimizer in optimizers]
         self.prepared, *self.optimizers = self.accelerator.prepare(trained, *optimizers)
         self.parameters = [p for p in self.prepared.parameters() if p.requires_grad]
