@@ -32,10 +32,10 @@ def functions(cache_folder: Path):
 
     text = Value("string")
     features = Features({"package": text, "signature": text, "sentence": text})
-    sources = tuple((package, str(root), str(path)) for package, root, path in _sources())
+    sources = [(package, str(root), str(path)) for package, root, path in _sources()]
     # the key of the cache knows the arguments, and not what this file makes of them
     given = {"sources": sources, "made_by": zlib.crc32(Path(__file__).read_bytes())}
-    return Dataset.from_generator(_read, features=features, gen_kwargs=given, cache_dir=str(cache_folder))
+    return Dataset.from_generator(_read, features=features, gen_kwargs=given, cache_dir=str(cache_folder), num_proc=2)
 
 
 def split(rows, pairs: int, unpaired: int, heldout: int):
@@ -72,7 +72,7 @@ def _sources() -> Iterator[tuple[str, Path, Path]]:
                 yield parts[0], root, path
 
 
-def _read(sources: tuple[tuple[str, str, str], ...], made_by: int = 0) -> Iterator[dict[str, str]]:
+def _read(sources: list[tuple[str, str, str]], made_by: int = 0) -> Iterator[dict[str, str]]:
     seen = set()
     for package, root, path in sources:
         try:
@@ -115,5 +115,6 @@ def sentences(docstring: str) -> list[str]:
 
 
 def in_words(signature: str) -> str:
-    """`forward(x) torch.nn.LazyLinear` as `forward ( x ) torch nn lazy linear`: names are made of words."""
-    return " ".join(part.lower() for part in NAME_PART.findall(signature) if part not in "._")
+    """`forward(x) torch.nn.LazyLinear` as `def forward ( x ) torch nn lazy linear`: names are made of words, none of
+    them the first of the text, so that each has the piece that it has within a sentence."""
+    return " ".join(["def", *(part.lower() for part in NAME_PART.findall(signature) if part not in "._")])

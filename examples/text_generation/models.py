@@ -51,6 +51,7 @@ def prior(
         prefix_vocabulary_size=pieces,
         shares_vocabulary=shares_vocabulary,
         ties_head=True,
+        copies=shares_vocabulary,
         **WRITES,
     )
 
@@ -68,6 +69,7 @@ def keywords(source: TextModality, target: TextModality, language_model: str | N
         reads_codes=True,
         shares_vocabulary=True,
         ties_head=language_model is None,
+        copies=language_model is None,
         source_noise=0.1,
         **WRITES,
     )

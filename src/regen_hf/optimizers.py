@@ -24,9 +24,7 @@ class Float32Muon(torch.optim.Muon):
             return super().step(closure)
 
 
-def make_optimizers(
-    module: nn.Module, arguments: StageArguments, in_bf16: bool = True
-) -> list[torch.optim.Optimizer]:
+def make_optimizers(module: nn.Module, arguments: StageArguments, in_bf16: bool = True) -> list[torch.optim.Optimizer]:
     """AdamW, or Muon for the weight matrices of repeated blocks and AdamW for the rest.
 
     Args:

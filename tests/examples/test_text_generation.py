@@ -55,10 +55,10 @@ def test_signatures_and_sentences_are_those_of_the_sources(data, tmp_path, monke
         ("", "Reads and writes tables"),
         ("", "More of it"),
         ("", "A reader of files"),
-        ("read all ( max rows , strict ) pack tables file reader", "Read all rows of the file"),
+        ("def read all ( max rows , strict ) pack tables file reader", "Read all rows of the file"),
         ("", "Returns a list of rows"),
         ("", "See other.read for more"),
-        ("write ( rows ) pack tables", "Write the rows (as text)"),
+        ("def write ( rows ) pack tables", "Write the rows (as text)"),
     ]
     assert {row["package"] for row in rows} == {"pack"}
 

@@ -21,6 +21,7 @@ from .alignment import ctc_loss
 from .code_order import ORDERS, CodeHead
 from .conditioning import SOURCE_NAMES, Condition, SourceEncoder, describe_source
 from .configuration_autoregressive import AutoregressiveGeneratorConfig
+from .copying import CopyAttention
 from .disturbing import disturb
 from .guided_cache import cache_of, paired
 from .language_model import (
@@ -72,6 +73,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         self.head = CodeHead(width, config.num_codes, config.num_codebooks, config.ends, tied=config.ties_head)
         if config.ties_head and (found := self.language_model.get_input_embeddings().embedding_dim) != width:
             raise ValueError(f"`ties_head` needs embeddings as wide as the hidden states, got {found} and {width}.")
+        self.copy_attention = CopyAttention(width, config.num_codes) if config.copies else None
         reads = not config.reads_codes
         self.source_encoder = SourceEncoder(config, width, source_encoders, reads_representation=reads)
         self.alignment_head = nn.Linear(width, config.num_codes + 1) if config.alignment_weight else None
@@ -84,6 +86,8 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         super()._init_weights(module)
         if isinstance(module, CodeHead) and module.weight is not None:
             init.normal_(module.weight, std=0.02)
+        if isinstance(module, CopyAttention):
+            module.init_weights()
 
     @classmethod
     def from_components(
@@ -215,6 +219,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             condition.check_places(places)
         tokens, labels = self._order.tokens(self._flat(target), mask, self.config.ends)
         states = self._hidden_states(tokens, 0, condition, use_cache=False).last_hidden_state[:, -tokens.shape[-1] :]
+        states = self._with_copies(states, self._embed(tokens, 0), condition)
         terms = {"cross_entropy": self.head.cross_entropy(states, labels, self._tied_rows())}
         if self.alignment_head is not None:
             aligned = aligned.in_front()
@@ -260,14 +265,19 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             hidden, mask = torch.cat([condition.hidden, hidden], 1), torch.cat([condition.mask, mask], 1)
         return Condition.of(hidden, mask)
 
-    def _hidden_states(self, tokens: torch.Tensor, position: int, condition: Condition, cache=None, use_cache=None):
-        """The decoder's output for tokens `(batch, codebooks at a step, length)` that begin at `position`."""
+    def _embed(self, tokens: torch.Tensor, position: int) -> torch.Tensor:
+        """`(batch, length, width)` of tokens `(batch, codebooks at a step, length)` that begin at `position`."""
         positions = torch.arange(position, position + tokens.shape[-1], device=tokens.device)
         rows = self.config.first_code + self._order.slots(positions) * self.config.num_codes + tokens
         rows = rows.masked_fill(tokens >= self.config.num_codes, self.config.vocabulary_size - 1)
-        embedded = self.language_model.get_input_embeddings()(rows).sum(1)
+        return self.language_model.get_input_embeddings()(rows).sum(1)
+
+    def _hidden_states(self, tokens: torch.Tensor, position: int, condition: Condition, cache=None, use_cache=None):
+        """The decoder's output for tokens `(batch, codebooks at a step, length)` that begin at `position`."""
+        embedded = self._embed(tokens, position)
         if self.config.source_stride is not None:
             last = condition.mask.sum(1, keepdim=True) - 1  # of each row, where codebooks go on after it
+            positions = torch.arange(position, position + tokens.shape[-1], device=tokens.device)
             beside = torch.minimum(self._order.places(positions)[None], last)
             embedded = embedded + condition.hidden.take_along_dim(beside[..., None], 1).to(embedded.dtype)
         if self._attends:
@@ -290,6 +300,9 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             past_key_values=None if cache is None else cache.self_attention_cache, use_cache=use_cache,
         )  # fmt: skip
 
+    def _with_copies(self, states: torch.Tensor, written: torch.Tensor, condition: Condition) -> torch.Tensor:
+        return states if self.copy_attention is None else self.copy_attention(states, written, condition)
+
     def _step(self, condition: Condition, ids, past_key_values, use_cache, guidance: float) -> Seq2SeqLMOutput:
         at_once = self._order.rows(1)
         tokens = ids.unflatten(0, (-1, at_once))
@@ -303,7 +316,9 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             position -= condition.hidden.shape[1]
         output = self._hidden_states(tokens, position, condition, past_key_values, use_cache)
         books = self._order.next_books(position + tokens.shape[-1] - 1)
-        logits = self.head.next_logits(output.last_hidden_state[:, -1], books, self._tied_rows())
+        last = self._embed(tokens, position)[:, -1:]
+        states = self._with_copies(output.last_hidden_state[:, -1:], last, condition)
+        logits = self.head.next_logits(states[:, 0], books, self._tied_rows())
         if guidance != 1:
             towards, away = logits.unflatten(0, (-1, 2)).unbind(1)
             logits = torch.where(towards.isinf(), towards, away + guidance * (towards - away))

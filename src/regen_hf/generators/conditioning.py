@@ -134,8 +134,10 @@ class Condition:
         return self._ordered((self.mask == 0).int())
 
     def at_the_end(self) -> "Condition":
-        """With the real places of each row after its padding, in their order."""
-        return self._ordered((self.mask != 0).int())
+        """With the real places of each row after its padding, in their order, and without what is padding in all."""
+        ordered = self._ordered((self.mask != 0).int())
+        longest = max(1, int((self.mask != 0).sum(1).max()))
+        return Condition(ordered.hidden[:, -longest:], ordered.mask[:, -longest:], self.pooled)
 
     def _ordered(self, keys: torch.Tensor) -> "Condition":
         order = keys.argsort(dim=1, stable=True)

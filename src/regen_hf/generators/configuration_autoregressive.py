@@ -29,6 +29,9 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
             its head; in `from_components` where a pretrained one has as many tokens as there are codes.
         ties_head: whether the head is the embeddings of the codes (Press and Wolf, 2017), so that what was read can
             be written again, as in copying words, without learning each of them. The end has the row of the start.
+        copies: whether what is written may also be pointed at in the source, by [`CopyAttention`], which learns to
+            repeat names and numbers sooner than the language model by itself; for a source that the language model
+            reads in the tokens that it writes, with `ties_head`.
         alignment_weight: of a further loss, by which the source alone tells the codes in their order by connectionist
             temporal classification (Watanabe et al., 2017, eq. 5), so that attention soon finds its way along a source
             that is read out, such as phonemes or speech. Rows with more codes than source count as 0 in it.
@@ -57,6 +60,7 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     reads_codes: bool = False
     shares_vocabulary: bool = False
     ties_head: bool = False
+    copies: bool = False
     alignment_weight: float = 0.0
     source_stride: int | None = None
     source_noise: float = 0.0
@@ -83,6 +87,11 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
             raise ValueError(
                 "`reads_codes` needs a source of `prefix_vocabulary_size` codes in a row and no encoder of it, got "
                 f"{self.source_spec} and prefix_vocabulary_size {self.prefix_vocabulary_size}."
+            )
+        if self.copies and not (self.ties_head and self.shares_vocabulary and self.prefix_vocabulary_size):
+            raise ValueError(
+                "`copies` needs `ties_head`, `shares_vocabulary` and `prefix_vocabulary_size`: what is read and what "
+                "is written must be the same tokens."
             )
         if self.source_noise and self.source_stride is not None:
             raise ValueError("`source_noise` moves the places of a source, which `source_stride` counts: give one.")
