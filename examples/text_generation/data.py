@@ -12,7 +12,7 @@ from task import is_held_out
 
 WORDS = range(3, 21)
 """How many words a sentence has."""
-ARGUMENTS = 6
+ARGUMENTS = 4
 """How many of its arguments are said of a function."""
 SECTION = re.compile(r"^\s*(?:\w+:\s*|-{3,})$", re.MULTILINE)
 SENTENCE = re.compile(r"(.+?)(?:[.!?:](?:\s|$)|\n\s*\n|$)", re.DOTALL)

@@ -12,7 +12,8 @@ from regen_hf import (
     TokenAutoencoderExtractor,
 )
 
-WIDTH, LONGEST, SIGNATURE = 192, 96, 40
+WIDTH, LONGEST, SIGNATURE = 176, 96, 32
+PLAN_WIDTH = 96  # of what tells a plan: it is given most of what it writes
 WRITES = {
     "max_places": LONGEST,
     "condition_dropout": 0.0,
@@ -62,7 +63,7 @@ def keywords(source: TextModality, target: TextModality, language_model: str | N
     rule = KeywordExtractor.from_tokenizer(target.tokenizer, ENGLISH_STOP_WORDS)
     spec = rule.config.representation_spec
     decoder = AutoregressiveGenerator.for_spec(
-        language_model or writer(spec.num_codes),
+        language_model or writer(spec.num_codes, width=PLAN_WIDTH),
         rule.config.target_spec,
         spec,
         prefix_vocabulary_size=spec.num_codes,

@@ -38,11 +38,11 @@ from regen_hf import (
 )
 
 STEPS = {
-    "keywords": {"prior": 1000, "decoder": 700},
+    "keywords": {"prior": 1100, "decoder": 700},
     "text_codes": {"extractor": 700, "prior": 900},
     "identity": {"prior": 1700},
 }
-SHARED = {"learning_rate": 4e-3, "optimizer": "muon", "beta2": 0.98, "warmup_steps": 80, "batch_size": 64}
+SHARED = {"learning_rate": 4e-3, "optimizer": "muon", "beta2": 0.98, "warmup_steps": 80, "batch_size": 32}
 RECIPES = {
     "extractor": SHARED,
     "prior": {**SHARED, "group_by_length": True},
