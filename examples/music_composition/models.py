@@ -75,8 +75,9 @@ def prior(
 
 
 def plan(spec, source: ScoreModality | TextModality) -> AutoregressiveGenerator | MaskedGenerator:
-    """Melody → codes beside it, all steps together and the surest first, since where a chord leads to is known before
-    it is reached; words → codes from the first step to the last, since only so they can end."""
+    """Melody → codes beside it, all at once and each the likeliest, since where a chord leads to is known before it is
+    reached, and what is filled in first would mislead the rest; words → codes from the first step to the last, since
+    only so they can end."""
     if isinstance(source, TextModality):
         return prior(spec, source)
     return MaskedGenerator.for_spec(
@@ -86,8 +87,9 @@ def plan(spec, source: ScoreModality | TextModality) -> AutoregressiveGenerator 
         source_encoder=reader(1, source.num_codes + 1),
         source_stride=1,
         codebook_order="any",
+        masking_schedule="all",
         condition_dropout=0.0,
-        generation={"num_inference_steps": 8, "temperature": 0.5, "choice_temperature": 0.0},
+        generation={"num_inference_steps": 1, "temperature": 0.1, "choice_temperature": 0.0},
     )
 
 

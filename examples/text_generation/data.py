@@ -82,7 +82,7 @@ def _read(sources: list[tuple[str, str, str]], made_by: int = 0) -> Iterator[dic
         module = ".".join(Path(path).relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         for signature, docstring in _documented(tree, module):
             for i, sentence in enumerate(sentences(docstring)):
-                row = ("" if i else in_words(signature), sentence)
+                row = (in_words(signature) if signature and not i else "", sentence)
                 if row not in seen:
                     seen.add(row)
                     yield {"package": package, "signature": row[0], "sentence": sentence}

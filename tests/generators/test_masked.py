@@ -103,6 +103,21 @@ def test_masks_are_as_many_as_the_cosine_says_and_never_padding(monkeypatch):
     assert not asked[:, 0][~real].any()
 
 
+@pytest.mark.parametrize(("order", "steps"), [("any", 1), ("in_turn", 2)])
+def test_all_are_asked_for_where_all_are_made_in_a_single_step(order, steps):
+    generator = masked((2, 16), num_codebooks=2, codebook_order=order, masking_schedule="all").eval()
+    real = torch.ones(3, 16, dtype=torch.bool)
+    real[0, 9:] = False
+    asked, hidden = generator._draw_masks(real)
+    if order == "any":
+        assert torch.equal(asked, real[:, None].expand(-1, 2, -1)) and torch.equal(asked, hidden)
+    else:
+        assert asked.sum((1, 2)).tolist() == [9, 16, 16]
+    assert len(_watched(generator)) == steps
+    with pytest.raises(ValueError, match=f"`num_inference_steps` must be {steps} with masking_schedule 'all', got 3"):
+        generator.generate(batch_size=1, num_inference_steps=3)
+
+
 def test_in_turn_lower_codebooks_are_seen_and_higher_ones_are_not(monkeypatch):
     generator = masked((3, 4), num_codebooks=3).eval()
     monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor([[[0]], [[1]], [[2]]]))
@@ -240,7 +255,7 @@ def test_padding_does_not_count():
 
 
 def test_refuses_by_name():
-    with pytest.raises(ValueError, match="`masking_schedule` must be cosine or linear, got 'sine'"):
+    with pytest.raises(ValueError, match="`masking_schedule` must be one of cosine, linear, all, got 'sine'"):
         masked(masking_schedule="sine")
     with pytest.raises(ValueError, match="`codebook_order` must be in_turn or any, got 'all'"):
         masked(codebook_order="all")

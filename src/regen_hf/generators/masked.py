@@ -12,8 +12,12 @@ from .conditioning import Condition, describe_source, sinusoids
 from .noising import row_generators
 from .parallel import ParallelGenerator, ParallelGeneratorConfig, hosts_encoder
 
-SCHEDULES = {"cosine": lambda ratio: torch.cos(ratio * math.pi / 2), "linear": lambda ratio: 1 - ratio}
-"""How much is masked after which part of the steps, as diffusers' `AmusedScheduler` has it."""
+SCHEDULES = {
+    "cosine": lambda ratio: torch.cos(ratio * math.pi / 2),
+    "linear": lambda ratio: 1 - ratio,
+    "all": torch.ones_like,
+}
+"""How much is masked after which part of the steps, as diffusers' `AmusedScheduler` has it; or all until the end."""
 
 POSITION_SCALE = 0.02
 """That of new code embeddings, so that neither drowns the other."""
@@ -30,7 +34,8 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         source_stride: how many places of the source stand beside each place of the target: 1 for a melody and the
             voices beneath it. Then their mean is added to it, instead of being read after the target, and what is
             made has a place for each `source_stride` of the source; `None` where the source is read as a whole.
-        masking_schedule: how much is masked after which part of the steps: `"cosine"` or `"linear"`.
+        masking_schedule: how much is masked after which part of the steps: `"cosine"` or `"linear"`; or `"all"`, for
+            what is made in a single step (Gu et al., 2018), each code as it is likeliest by the source alone.
     """
 
     model_type = "regen_masked"
@@ -44,7 +49,7 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.masking_schedule not in SCHEDULES:
-            raise ValueError(f"`masking_schedule` must be cosine or linear, got {self.masking_schedule!r}.")
+            raise ValueError(f"`masking_schedule` must be one of {', '.join(SCHEDULES)}, got {self.masking_schedule!r}.")
         self.check_stride()
         if self.codebook_order not in ("in_turn", "any"):
             raise ValueError(f"`codebook_order` must be in_turn or any, got {self.codebook_order!r}.")
@@ -221,7 +226,8 @@ class MaskedGenerator(ParallelGenerator):
         """
         given = dict(guidance=guidance, num_inference_steps=num_inference_steps, temperature=temperature)
         given |= dict(choice_temperature=choice_temperature, length=length)
-        defaults = dict(guidance=1.0, num_inference_steps=12, temperature=1.0, choice_temperature=2.0, length=None)
+        steps = self._fewest_steps if self.config.masking_schedule == "all" else 12
+        defaults = dict(guidance=1.0, num_inference_steps=steps, temperature=1.0, choice_temperature=2.0, length=None)
         asked = {**defaults, **(self.config.generation or {}), **{k: v for k, v in given.items() if v is not None}}
         self._check_generation(asked)
         condition, guidance = self._source(source), asked["guidance"]
@@ -280,13 +286,17 @@ class MaskedGenerator(ParallelGenerator):
         towards, away = logits(codes.repeat(2, 1, 1), None if real is None else real.repeat(2, 1)).chunk(2)
         return away + guidance * (towards - away)
 
+    @property
+    def _fewest_steps(self) -> int:
+        return self.config.num_codebooks if self.config.codebook_order == "in_turn" else 1
+
     def _check_generation(self, asked: dict[str, Any]) -> None:
         self.config.check_guidance(asked["guidance"])
-        steps, least = asked["num_inference_steps"], self.config.num_codebooks
-        if self.config.codebook_order == "any":
-            least = 1
+        steps, least = asked["num_inference_steps"], self._fewest_steps
         if not isinstance(steps, int) or steps < least:
             raise ValueError(f"`num_inference_steps` must be a whole number of at least {least}, got {steps!r}.")
+        if self.config.masking_schedule == "all" and steps != least:
+            raise ValueError(f"`num_inference_steps` must be {least} with masking_schedule 'all', got {steps}.")
         if asked["temperature"] <= 0:
             raise ValueError(f"`temperature` must be above 0, got {asked['temperature']}.")
         needed = self.config.target_shape[-1] is None and self.config.source_stride is None
