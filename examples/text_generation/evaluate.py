@@ -34,6 +34,13 @@ def measure(pipe: RegenerationPipeline, held, source_column: str, target_column:
     return metrics | {"heldout_count": len(held), "parameters": model.num_parameters()}, written
 
 
+def of_names(held, source_column: str, target_column: str) -> dict[str, float]:
+    """What a function's name is worth by itself, written as a sentence: `name_chrf` and `name_rouge_l`."""
+    names = [signature.partition(" (")[0].removeprefix("def ") for signature in held[source_column]]
+    found = scores([text.lower() for text in held[target_column]], names)
+    return {f"name_{name}": value for name, value in found.items()}
+
+
 def scores(true: list[str], written: list[str]) -> dict[str, float]:
     """`chrf` and `rouge_l`."""
     scorer = RougeScorer(["rougeL"])

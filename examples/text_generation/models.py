@@ -17,7 +17,7 @@ PLAN_WIDTH = 96  # of what tells a plan: it is given most of what it writes
 WRITES = {
     "max_places": LONGEST,
     "condition_dropout": 0.0,
-    "generation": {"num_beams": 4, "do_sample": False},
+    "generation": {"num_beams": 4, "do_sample": False, "no_repeat_ngram_size": 3},  # what copies may go in circles
 }
 
 

@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 import task
 import torch
 from data import functions, split
-from evaluate import measure
+from evaluate import measure, of_names
 from models import LONGEST, REPRESENTATIONS, SIGNATURE
 from transformers import AutoTokenizer, pipeline
 from transformers.utils import logging
@@ -173,6 +173,8 @@ def main(argv: list[str] | None = None) -> None:
     steps = task.scaled(STEPS[options.representation], options.scale)
     build = {"language_model": options.language_model} if options.language_model else {}
     metrics = train_and_measure(options, options.output, data, options.representation, steps, **build)
+    if not options.dataset:
+        metrics |= of_names(data[2], options.source_column, options.target_column)
     task.write_metrics(options.output, metrics, started)
     if options.compare:
         task.compare(direct_map(options, data, metrics["parameters"]), options.output, metrics, TRIAL)

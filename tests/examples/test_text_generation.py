@@ -126,6 +126,9 @@ def test_scores_are_those_of_the_field(run):
     scores = load("text_generation", "evaluate").scores
     assert scores(["read all rows"], ["read all rows"]) == {"chrf": 100.0, "rouge_l": 100.0}
     assert scores(["read all rows", "a b"], ["read no rows", "c d"])["rouge_l"] == 33.33
+    held = {"signature": ["def read rows ( x ) pack"], "sentence": ["Read rows"]}
+    of_names = load("text_generation", "evaluate").of_names(held, "signature", "sentence")
+    assert of_names == {"name_chrf": 100.0, "name_rouge_l": 100.0}
 
 
 @pytest.mark.parametrize(("signature", "message"), [
