@@ -49,7 +49,8 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.masking_schedule not in SCHEDULES:
-            raise ValueError(f"`masking_schedule` must be one of {', '.join(SCHEDULES)}, got {self.masking_schedule!r}.")
+            known = ", ".join(SCHEDULES)
+            raise ValueError(f"`masking_schedule` must be one of {known}, got {self.masking_schedule!r}.")
         self.check_stride()
         if self.codebook_order not in ("in_turn", "any"):
             raise ValueError(f"`codebook_order` must be in_turn or any, got {self.codebook_order!r}.")
