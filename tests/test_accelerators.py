@@ -1,4 +1,5 @@
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -32,12 +33,15 @@ def test_bf16_that_is_only_imitated_is_told(monkeypatch):
         make_accelerator(StageArguments(max_steps=1, mixed_precision="bf16"), (), None)
 
 
-def test_a_cpu_computes_in_bf16_by_its_instructions():
-    known = torch.backends.cpu.get_cpu_capability()
-    if known in ("DEFAULT", "AVX2"):
-        assert not accelerators.computes_bf16()
-    elif known == "AVX512":
-        assert accelerators.computes_bf16()
+@pytest.mark.parametrize(("device", "onednn", "told"), [
+    ("cpu", True, True), ("cpu", True, False), ("cpu", False, True), ("cuda", True, True), ("cuda", True, False),
+])  # fmt: skip
+def test_the_device_says_whether_it_computes_in_bf16_itself(monkeypatch, device, onednn, told):
+    monkeypatch.setattr(accelerators, "processes", lambda: SimpleNamespace(device=torch.device(device)))
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: told)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: told and not including_emulation)
+    assert accelerators.computes_bf16() == (told and onednn)
 
 
 def test_sharding_that_would_not_happen_is_told(monkeypatch):

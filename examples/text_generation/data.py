@@ -73,7 +73,6 @@ def _sources() -> Iterator[tuple[str, Path, Path]]:
 
 
 def _read(sources: list[tuple[str, str, str]], made_by: int = 0) -> Iterator[dict[str, str]]:
-    seen = set()
     for package, root, path in sources:
         try:
             tree = ast.parse(Path(path).read_text(encoding="utf-8"))
@@ -82,10 +81,8 @@ def _read(sources: list[tuple[str, str, str]], made_by: int = 0) -> Iterator[dic
         module = ".".join(Path(path).relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         for signature, docstring in _documented(tree, module):
             for i, sentence in enumerate(sentences(docstring)):
-                row = (in_words(signature) if signature and not i else "", sentence)
-                if row not in seen:
-                    seen.add(row)
-                    yield {"package": package, "signature": row[0], "sentence": sentence}
+                said = in_words(signature) if signature and not i else ""
+                yield {"package": package, "signature": said, "sentence": sentence}
 
 
 def _documented(node: ast.AST, place: str) -> Iterator[tuple[str, str]]:

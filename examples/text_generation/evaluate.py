@@ -4,7 +4,7 @@ import sacrebleu
 import task
 from rouge_score.rouge_scorer import RougeScorer
 
-from regen_hf import RegenerationPipeline
+from regen_hf import RegenerationPipeline, TextModality
 
 
 def measure(pipe: RegenerationPipeline, held, source_column: str, target_column: str) -> tuple[dict, list[str]]:
@@ -20,7 +20,7 @@ def measure(pipe: RegenerationPipeline, held, source_column: str, target_column:
     """
     target, model = pipe.processor.target, pipe.model
     given = target.as_target(held[target_column])
-    true = [row["text"] for row in target.from_target(given["target"], given["target_mask"])]  # perhaps in lower case
+    true = _read_back(target, held[target_column])
     written = [row["text"] for row in pipe(held[source_column], batch_size=32)]
     metrics = scores(true, written)
     extractor = model.config.extractor_config
@@ -34,11 +34,17 @@ def measure(pipe: RegenerationPipeline, held, source_column: str, target_column:
     return metrics | {"heldout_count": len(held), "parameters": model.num_parameters()}, written
 
 
-def of_names(held, source_column: str, target_column: str) -> dict[str, float]:
+def of_names(target: TextModality, held, source_column: str, target_column: str) -> dict[str, float]:
     """What a function's name is worth by itself, written as a sentence: `name_chrf` and `name_rouge_l`."""
     names = [signature.partition(" (")[0].removeprefix("def ") for signature in held[source_column]]
-    found = scores([text.lower() for text in held[target_column]], names)
+    found = scores(_read_back(target, held[target_column]), names)
     return {f"name_{name}": value for name, value in found.items()}
+
+
+def _read_back(target: TextModality, texts: list[str]) -> list[str]:
+    """Texts as the tokens that are learned have them, perhaps in lower case."""
+    given = target.as_target(texts)
+    return [row["text"] for row in target.from_target(given["target"], given["target_mask"])]
 
 
 def scores(true: list[str], written: list[str]) -> dict[str, float]:

@@ -14,11 +14,9 @@ from regen_hf import (
 
 WIDTH, LONGEST, SIGNATURE = 176, 96, 32
 PLAN_WIDTH = 96  # of what tells a plan: it is given most of what it writes
-WRITES = {
-    "max_places": LONGEST,
-    "condition_dropout": 0.0,
-    "generation": {"num_beams": 4, "do_sample": False, "no_repeat_ngram_size": 3},  # what copies may go in circles
-}
+WRITES = {"max_places": LONGEST, "condition_dropout": 0.0}
+SEARCH = {"num_beams": 4, "do_sample": False}
+COPIES = {**SEARCH, "no_repeat_ngram_size": 3}  # what copies may go in circles
 
 
 def writer(pieces: int, layers: int = 4, width: int = WIDTH) -> Lfm2Config:
@@ -53,6 +51,7 @@ def prior(
         shares_vocabulary=shares_vocabulary,
         ties_head=True,
         copies=shares_vocabulary,
+        generation=COPIES if shares_vocabulary else SEARCH,
         **WRITES,
     )
 
@@ -72,6 +71,7 @@ def keywords(source: TextModality, target: TextModality, language_model: str | N
         ties_head=language_model is None,
         copies=language_model is None,
         source_noise=0.1,
+        generation=COPIES if language_model is None else SEARCH,
         **WRITES,
     )
     return RegenerationModel.from_components(rule, prior(spec, source, target.tokenizer is source.tokenizer), decoder)

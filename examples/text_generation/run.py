@@ -132,6 +132,8 @@ def train_and_measure(
     started = time.perf_counter()
     pipe = pipeline("regeneration", model=str(folder / "model"))
     metrics, written = measure(pipe, held, options.source_column, column)
+    if not options.dataset:
+        metrics |= of_names(pipe.processor.target, held, options.source_column, column)
     lines = zip(held[options.source_column], held[column], written, strict=True)
     lines = ["source\ttrue\twritten", *("\t".join(row) for row in lines)]
     (folder / "samples.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -173,8 +175,6 @@ def main(argv: list[str] | None = None) -> None:
     steps = task.scaled(STEPS[options.representation], options.scale)
     build = {"language_model": options.language_model} if options.language_model else {}
     metrics = train_and_measure(options, options.output, data, options.representation, steps, **build)
-    if not options.dataset:
-        metrics |= of_names(data[2], options.source_column, options.target_column)
     task.write_metrics(options.output, metrics, started)
     if options.compare:
         task.compare(direct_map(options, data, metrics["parameters"]), options.output, metrics, TRIAL)

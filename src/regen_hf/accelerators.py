@@ -59,9 +59,13 @@ def computes_bf16() -> bool:
     """Whether what accelerate trains on computes in bf16 itself, and does not imitate it."""
     from accelerate.utils import is_bf16_available
 
-    if processes().device.type != "cpu":
+    device = processes().device.type
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
         return is_bf16_available()
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # accelerate says so of every CPU
+    # accelerate says so of every CPU
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def sharding_copy(module: nn.Module) -> nn.Module:

@@ -127,8 +127,9 @@ def test_scores_are_those_of_the_field(run):
     assert scores(["read all rows"], ["read all rows"]) == {"chrf": 100.0, "rouge_l": 100.0}
     assert scores(["read all rows", "a b"], ["read no rows", "c d"])["rouge_l"] == 33.33
     held = {"signature": ["def read rows ( x ) pack"], "sentence": ["Read rows"]}
-    of_names = load("text_generation", "evaluate").of_names(held, "signature", "sentence")
-    assert of_names == {"name_chrf": 100.0, "name_rouge_l": 100.0}
+    text = TextModality.from_pieces(held["sentence"], max_length=20)
+    found = load("text_generation", "evaluate").of_names(text, held, "signature", "sentence")
+    assert found == {"name_chrf": 100.0, "name_rouge_l": 100.0}
 
 
 @pytest.mark.parametrize(("signature", "message"), [

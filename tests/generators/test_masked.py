@@ -115,7 +115,9 @@ def test_all_are_asked_for_where_all_are_made_in_a_single_step(order, steps):
         assert asked.sum((1, 2)).tolist() == [9, 16, 16]
     assert len(_watched(generator)) == steps
     with pytest.raises(ValueError, match=f"`num_inference_steps` must be {steps} with masking_schedule 'all', got 3"):
-        generator.generate(batch_size=1, num_inference_steps=3)
+        generator.generate(class_labels=CLASSES[:1], num_inference_steps=3)
+    with pytest.raises(ValueError, match="`num_inference_steps` must be 1 with masking_schedule 'all', got 8"):
+        masked((16,), masking_schedule="all", generation={"num_inference_steps": 8})
 
 
 def test_in_turn_lower_codebooks_are_seen_and_higher_ones_are_not(monkeypatch):

@@ -301,7 +301,11 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         )  # fmt: skip
 
     def _with_copies(self, states: torch.Tensor, written: torch.Tensor, condition: Condition) -> torch.Tensor:
-        return states if self.copy_attention is None else self.copy_attention(states, written, condition)
+        if self.copy_attention is None:
+            return states
+        embeddings = self.language_model.get_input_embeddings()
+        size = getattr(embeddings, "embed_scale", 1.0) * embeddings.weight.detach().square().sum(-1).mean()
+        return self.copy_attention(states, written, condition, size)
 
     def _step(self, condition: Condition, ids, past_key_values, use_cache, guidance: float) -> Seq2SeqLMOutput:
         at_once = self._order.rows(1)

@@ -9,6 +9,7 @@ from transformers import initialization as init
 from .conditioning import Condition
 
 SURE = 2.0  # at first a token that is pointed at has so many logits more than all others together
+EPS = 1e-4  # a row of zeros has no direction, and must not get a large gradient
 
 
 class CopyAttention(nn.Module):
@@ -43,19 +44,27 @@ class CopyAttention(nn.Module):
         key[:, :, 0] = self.written
         init.copy_(self.key.weight, key)
 
-    def forward(self, states: torch.Tensor, written: torch.Tensor, condition: Condition) -> torch.Tensor:
+    def forward(
+        self, states: torch.Tensor, written: torch.Tensor, condition: Condition, size: torch.Tensor
+    ) -> torch.Tensor:
         """
         Args:
             states: `(batch, length, width)`.
             written: of the same shape, the embedding of the token that each state has read last.
             condition: embeddings of the source.
+            size: the product of such an embedding with its own row of the head, on average.
         """
-        scale = states.shape[-1] ** 0.5  # how large embeddings are does not matter
-        source = scale * nn.functional.normalize(condition.hidden.to(states.dtype), dim=-1) * condition.mask[..., None]
-        written = scale * nn.functional.normalize(written.to(states.dtype), dim=-1)
+        if not condition.hidden.shape[1]:
+            return states
+        hidden = condition.hidden.to(states.dtype)
+        source = _directions(hidden) * condition.mask[..., None]
         keys = self.key(source.transpose(1, 2)).transpose(1, 2)
-        values = condition.hidden / condition.hidden.square().sum(-1, keepdim=True).clamp(min=1e-6)
+        queries = self.query(states) + nn.functional.linear(_directions(written.to(states.dtype)), self.written)
         there = (condition.mask != 0)[:, None].expand(-1, states.shape[1], -1)
-        queries = self.query(states) + nn.functional.linear(written, self.written)
-        found = nn.functional.scaled_dot_product_attention(queries, keys, values.to(states.dtype), attn_mask=there)
+        found = nn.functional.scaled_dot_product_attention(queries, keys, hidden / size, attn_mask=there)
         return states + (self.strength(states) + self.at_first) * found
+
+
+def _directions(embeddings: torch.Tensor) -> torch.Tensor:
+    """As long as a state is, however large embeddings are."""
+    return embeddings.shape[-1] ** 0.5 * nn.functional.normalize(embeddings, dim=-1, eps=EPS)

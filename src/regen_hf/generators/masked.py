@@ -35,7 +35,8 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
             voices beneath it. Then their mean is added to it, instead of being read after the target, and what is
             made has a place for each `source_stride` of the source; `None` where the source is read as a whole.
         masking_schedule: how much is masked after which part of the steps: `"cosine"` or `"linear"`; or `"all"`, for
-            what is made in a single step (Gu et al., 2018), each code as it is likeliest by the source alone.
+            codes that are made in a single step (Gu et al., 2018), or in one of each codebook with `"in_turn"`: none
+            of them sees another of that step, so take a low `temperature`.
     """
 
     model_type = "regen_masked"
@@ -60,9 +61,30 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         if unknown := set(self.generation or {}) - known:
             raise ValueError(f"`generation` must hold {', '.join(sorted(known))} only, got {sorted(unknown)}.")
 
+        self.check_steps((self.generation or {}).get("num_inference_steps", self.default_steps))
+
     @property
     def target_spec(self) -> RepresentationSpec:
         return RepresentationSpec(tuple(self.target_shape), self.num_codes, self.num_codebooks, self.target_rate)
+
+    @property
+    def fewest_steps(self) -> int:
+        """Steps in which all codebooks can be made."""
+        return self.num_codebooks if self.codebook_order == "in_turn" else 1
+
+    @property
+    def default_steps(self) -> int:
+        return self.fewest_steps if self.masking_schedule == "all" else max(12, self.fewest_steps)
+
+    def check_steps(self, steps: int) -> None:
+        """Raises `ValueError` for what cannot be `num_inference_steps`."""
+        if not isinstance(steps, int) or steps < self.fewest_steps:
+            least = self.fewest_steps
+            raise ValueError(f"`num_inference_steps` must be a whole number of at least {least}, got {steps!r}.")
+        if self.masking_schedule == "all" and steps != self.fewest_steps:
+            raise ValueError(
+                f"`num_inference_steps` must be {self.fewest_steps} with masking_schedule 'all', got {steps}."
+            )
 
 
 class MaskedGenerator(ParallelGenerator):
@@ -227,8 +249,8 @@ class MaskedGenerator(ParallelGenerator):
         """
         given = dict(guidance=guidance, num_inference_steps=num_inference_steps, temperature=temperature)
         given |= dict(choice_temperature=choice_temperature, length=length)
-        steps = self._fewest_steps if self.config.masking_schedule == "all" else 12
-        defaults = dict(guidance=1.0, num_inference_steps=steps, temperature=1.0, choice_temperature=2.0, length=None)
+        defaults = dict(guidance=1.0, temperature=1.0, choice_temperature=2.0, length=None)
+        defaults["num_inference_steps"] = self.config.default_steps
         asked = {**defaults, **(self.config.generation or {}), **{k: v for k, v in given.items() if v is not None}}
         self._check_generation(asked)
         condition, guidance = self._source(source), asked["guidance"]
@@ -287,17 +309,9 @@ class MaskedGenerator(ParallelGenerator):
         towards, away = logits(codes.repeat(2, 1, 1), None if real is None else real.repeat(2, 1)).chunk(2)
         return away + guidance * (towards - away)
 
-    @property
-    def _fewest_steps(self) -> int:
-        return self.config.num_codebooks if self.config.codebook_order == "in_turn" else 1
-
     def _check_generation(self, asked: dict[str, Any]) -> None:
         self.config.check_guidance(asked["guidance"])
-        steps, least = asked["num_inference_steps"], self._fewest_steps
-        if not isinstance(steps, int) or steps < least:
-            raise ValueError(f"`num_inference_steps` must be a whole number of at least {least}, got {steps!r}.")
-        if self.config.masking_schedule == "all" and steps != least:
-            raise ValueError(f"`num_inference_steps` must be {least} with masking_schedule 'all', got {steps}.")
+        self.config.check_steps(asked["num_inference_steps"])
         if asked["temperature"] <= 0:
             raise ValueError(f"`temperature` must be above 0, got {asked['temperature']}.")
         needed = self.config.target_shape[-1] is None and self.config.source_stride is None
