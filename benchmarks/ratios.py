@@ -32,6 +32,7 @@ from regen_hf import (
     train,
     write_cache,
 )
+from regen_hf.accelerators import computes_bf16
 from regen_hf.optimizers import make_optimizers, make_schedule
 
 SIZE = 32
@@ -108,7 +109,7 @@ def prior_training(folder: Path, steps: int = 24, rounds: int = 3, count: int = 
 
 def bare_training(module: torch.nn.Module, memory: dict[str, torch.Tensor], arguments: StageArguments) -> None:
     """What one writes for a paper: tensors in memory, autocast, clipping, two optimizers."""
-    optimizers = make_optimizers(module, arguments)
+    optimizers = make_optimizers(module, arguments, computes_bf16())
     schedules = [make_schedule(optimizer, arguments) for optimizer in optimizers]
     count = len(memory["target"])
     order = itertools.cycle(torch.randperm(count).split(arguments.batch_size))

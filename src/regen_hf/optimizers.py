@@ -17,7 +17,7 @@ class _NotInBfloat16(TorchFunctionMode):
 
 class Float32Muon(torch.optim.Muon):
     """torch's Muon, whose matrix products are in the precision of the weights and not in bfloat16, which processors
-    without instructions for it imitate, some forty times as slowly."""
+    without instructions for it imitate, many times as slowly."""
 
     def step(self, closure=None):
         with _NotInBfloat16():

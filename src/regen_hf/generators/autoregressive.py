@@ -219,7 +219,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             condition.check_places(places)
         tokens, labels = self._order.tokens(self._flat(target), mask, self.config.ends)
         states = self._hidden_states(tokens, 0, condition, use_cache=False).last_hidden_state[:, -tokens.shape[-1] :]
-        states = self._with_copies(states, self._embed(tokens, 0), condition)
+        states = self._with_copies(states, tokens, 0, condition)
         terms = {"cross_entropy": self.head.cross_entropy(states, labels, self._tied_rows())}
         if self.alignment_head is not None:
             aligned = aligned.in_front()
@@ -300,11 +300,14 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             past_key_values=None if cache is None else cache.self_attention_cache, use_cache=use_cache,
         )  # fmt: skip
 
-    def _with_copies(self, states: torch.Tensor, written: torch.Tensor, condition: Condition) -> torch.Tensor:
+    def _with_copies(
+        self, states: torch.Tensor, tokens: torch.Tensor, position: int, condition: Condition
+    ) -> torch.Tensor:
         if self.copy_attention is None:
             return states
         embeddings = self.language_model.get_input_embeddings()
         size = getattr(embeddings, "embed_scale", 1.0) * embeddings.weight.detach().square().sum(-1).mean()
+        written = self._embed(tokens, position)[:, -states.shape[1] :]
         return self.copy_attention(states, written, condition, size)
 
     def _step(self, condition: Condition, ids, past_key_values, use_cache, guidance: float) -> Seq2SeqLMOutput:
@@ -320,8 +323,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             position -= condition.hidden.shape[1]
         output = self._hidden_states(tokens, position, condition, past_key_values, use_cache)
         books = self._order.next_books(position + tokens.shape[-1] - 1)
-        last = self._embed(tokens, position)[:, -1:]
-        states = self._with_copies(output.last_hidden_state[:, -1:], last, condition)
+        states = self._with_copies(output.last_hidden_state[:, -1:], tokens, position, condition)
         logits = self.head.next_logits(states[:, 0], books, self._tied_rows())
         if guidance != 1:
             towards, away = logits.unflatten(0, (-1, 2)).unbind(1)
