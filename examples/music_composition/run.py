@@ -35,9 +35,9 @@ from regen_hf import (
 )
 
 STEPS = {
-    "harmony": {"prior": 2400, "decoder": 1200},
-    "bar_codes": {"extractor": 1500, "prior": 1500},
-    "identity": {"prior": 3000},
+    "harmony": {"prior": 720, "decoder": 400},
+    "bar_codes": {"extractor": 500, "prior": 600},
+    "identity": {"prior": 750},
 }
 SHARED = {
     "learning_rate": 6e-3,
@@ -84,7 +84,7 @@ def train_and_measure(
         folder,
         source_column=column,
         target_column="score",
-        samples=samples,
+        samples=samples[:1],
         resume=options.resume,
         report_to=options.report_to,
         **task.stage_arguments(recipes, steps, options.seed),

@@ -1,6 +1,5 @@
 """Three ways from a signature to a sentence: each a regenerator in some fifteen lines."""
 
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from transformers import BertConfig, Lfm2Config
 
 from regen_hf import (
@@ -12,11 +11,18 @@ from regen_hf import (
     TokenAutoencoderExtractor,
 )
 
-WIDTH, LONGEST, SIGNATURE = 176, 96, 32
-PLAN_WIDTH = 96  # of what tells a plan: it is given most of what it writes
+WIDTH, LONGEST, SIGNATURE = 128, 96, 32
+LEFT_OUT = (
+    "a an the this that these those it its is are was were be been being am do does did has have had will would can "
+    "could should may might must shall such some any there here which who whom whose what he she they them their his "
+    "her we us our you your i me my"
+).split()
+"""Words that a plan has not: those that its other words and the order of them tell. Prepositions they do not tell."""
 WRITES = {"max_places": LONGEST, "condition_dropout": 0.0}
 SEARCH = {"num_beams": 4, "do_sample": False}
 COPIES = {**SEARCH, "no_repeat_ngram_size": 3}  # what copies may go in circles
+LONGER = {**COPIES, "length_penalty": 1.5}  # since what is likeliest of a signature is short
+PLAN = {**LONGER, "no_repeat_ngram_size": 1}  # what is said once need not be planned again
 
 
 def writer(pieces: int, layers: int = 4, width: int = WIDTH) -> Lfm2Config:
@@ -39,7 +45,7 @@ def writer(pieces: int, layers: int = 4, width: int = WIDTH) -> Lfm2Config:
 
 
 def prior(
-    spec, source: TextModality, shares_vocabulary: bool, layers: int = 4, width: int = WIDTH
+    spec, source: TextModality, shares_vocabulary: bool, generation: dict, layers: int = 4, width: int = WIDTH
 ) -> AutoregressiveGenerator:
     """Signature → codes, which are pieces of the same vocabulary or of their own."""
     pieces = len(source.tokenizer)
@@ -51,7 +57,7 @@ def prior(
         shares_vocabulary=shares_vocabulary,
         ties_head=True,
         copies=shares_vocabulary,
-        generation=COPIES if shares_vocabulary else SEARCH,
+        generation=generation,
         **WRITES,
     )
 
@@ -59,10 +65,10 @@ def prior(
 def keywords(source: TextModality, target: TextModality, language_model: str | None = None) -> RegenerationModel:
     """Signature → keywords in order → sentence, by a decoder that has learned from sentences alone: a new one, or a
     language model by name. Both read the plan in their own tokens."""
-    rule = KeywordExtractor.from_tokenizer(target.tokenizer, ENGLISH_STOP_WORDS)
+    rule = KeywordExtractor.from_tokenizer(target.tokenizer, LEFT_OUT)
     spec = rule.config.representation_spec
     decoder = AutoregressiveGenerator.for_spec(
-        language_model or writer(spec.num_codes, width=PLAN_WIDTH),
+        language_model or writer(spec.num_codes),
         rule.config.target_spec,
         spec,
         prefix_vocabulary_size=spec.num_codes,
@@ -71,10 +77,11 @@ def keywords(source: TextModality, target: TextModality, language_model: str | N
         ties_head=language_model is None,
         copies=language_model is None,
         source_noise=0.1,
-        generation=COPIES if language_model is None else SEARCH,
+        generation=LONGER if language_model is None else SEARCH,
         **WRITES,
     )
-    return RegenerationModel.from_components(rule, prior(spec, source, target.tokenizer is source.tokenizer), decoder)
+    plan = prior(spec, source, target.tokenizer is source.tokenizer, PLAN)
+    return RegenerationModel.from_components(rule, plan, decoder)
 
 
 def text_codes(source: TextModality, target: TextModality) -> RegenerationModel:
@@ -88,13 +95,14 @@ def text_codes(source: TextModality, target: TextModality) -> RegenerationModel:
         max_position_embeddings=2 * LONGEST,
     )
     codes = TokenAutoencoderExtractor.from_components(layer, vocabulary_size=len(target.tokenizer), stride=2)
-    return RegenerationModel.from_components(codes, prior(codes.config.representation_spec, source, False))
+    return RegenerationModel.from_components(codes, prior(codes.config.representation_spec, source, False, SEARCH))
 
 
 def identity(source: TextModality, target: TextModality, layers: int = 4, width: int = WIDTH) -> RegenerationModel:
     """Signature → sentence: the direct map, of the same family."""
     same = IdentityExtractor.from_components(target_shape=[None], num_codes=len(target.tokenizer))
-    return RegenerationModel.from_components(same, prior(same.config.representation_spec, source, True, layers, width))
+    direct = prior(same.config.representation_spec, source, True, LONGER, layers, width)
+    return RegenerationModel.from_components(same, direct)
 
 
 REPRESENTATIONS = {"keywords": keywords, "text_codes": text_codes, "identity": identity}

@@ -38,7 +38,7 @@ from regen_hf import (
 )
 
 STEPS = {
-    "keywords": {"prior": 850, "decoder": 500},
+    "keywords": {"prior": 1800, "decoder": 450},
     "text_codes": {"extractor": 700, "prior": 900},
     "identity": {"prior": 1700},
 }
@@ -54,8 +54,8 @@ TRIAL = 60  # steps of the direct map that tell how many fit into its time
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = task.make_parser(__doc__, "outputs/text_generation", REPRESENTATIONS, "keywords")
-    parser.add_argument("--pairs", type=int, default=10_000, help="how many sentences have their signature")
-    parser.add_argument("--unpaired", type=int, default=60_000, help="how many further sentences there are")
+    parser.add_argument("--pairs", type=int, default=50_000, help="how many sentences have their signature")
+    parser.add_argument("--unpaired", type=int, default=20_000, help="how many further sentences there are")
     parser.add_argument("--heldout", type=int, default=300, help="how many held-out pairs to measure on")
     parser.add_argument("--source-column", default="signature", help="the dataset's column of sources")
     parser.add_argument("--target-column", default="sentence", help="its column of sentences")
