@@ -75,9 +75,9 @@ def prior(
 
 
 def plan(spec, source: ScoreModality | TextModality) -> AutoregressiveGenerator | MaskedGenerator:
-    """Melody → codes beside it, all at once and each the likeliest, since where a chord leads to is known before it is
-    reached, and what is filled in first would mislead the rest; words → codes from the first step to the last, since
-    only so they can end."""
+    """Melody → codes beside it, all at once and each nearly always the likeliest, since where a chord leads to is known
+    before it is reached, and what is filled in first would mislead the rest; words → codes from the first step to the
+    last, since only so they can end."""
     if isinstance(source, TextModality):
         return prior(spec, source)
     return MaskedGenerator.for_spec(
@@ -89,7 +89,7 @@ def plan(spec, source: ScoreModality | TextModality) -> AutoregressiveGenerator 
         codebook_order="any",
         masking_schedule="all",
         condition_dropout=0.0,
-        generation={"num_inference_steps": 1, "temperature": 0.1, "choice_temperature": 0.0},
+        generation={"temperature": 0.1},
     )
 
 

@@ -122,7 +122,7 @@ def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[
     def count(width: int) -> int:
         return REPRESENTATIONS["identity"](score, source, width=width, layers=5).num_parameters()
 
-    width = task.same_size(count, range(128, 385, 16), parameters)
+    width = task.same_size(count, range(128, 385, 8), parameters)
     return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=5)
 
 

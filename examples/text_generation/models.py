@@ -16,12 +16,11 @@ LEFT_OUT = (
     "a an the this that these those it its is are was were be been being am do does did has have had will would can "
     "could should may might must shall such some any there here which who whom whose what he she they them their his "
     "her we us our you your i me my"
-).split()
+)
 """Words that a plan has not: those that its other words and the order of them tell. Prepositions they do not tell."""
 WRITES = {"max_places": LONGEST, "condition_dropout": 0.0}
 SEARCH = {"num_beams": 4, "do_sample": False}
-COPIES = {**SEARCH, "no_repeat_ngram_size": 3}  # what copies may go in circles
-LONGER = {**COPIES, "length_penalty": 1.5}  # since what is likeliest of a signature is short
+LONGER = {**SEARCH, "length_penalty": 1.5, "no_repeat_ngram_size": 3}  # what copies may stop early, or go in circles
 PLAN = {**LONGER, "no_repeat_ngram_size": 1}  # what is said once need not be planned again
 
 
@@ -65,7 +64,7 @@ def prior(
 def keywords(source: TextModality, target: TextModality, language_model: str | None = None) -> RegenerationModel:
     """Signature → keywords in order → sentence, by a decoder that has learned from sentences alone: a new one, or a
     language model by name. Both read the plan in their own tokens."""
-    rule = KeywordExtractor.from_tokenizer(target.tokenizer, LEFT_OUT)
+    rule = KeywordExtractor.from_tokenizer(target.tokenizer, LEFT_OUT.split())
     spec = rule.config.representation_spec
     decoder = AutoregressiveGenerator.for_spec(
         language_model or writer(spec.num_codes),

@@ -55,7 +55,7 @@ TRIAL = 60  # steps of the direct map that tell how many fit into its time
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = task.make_parser(__doc__, "outputs/text_generation", REPRESENTATIONS, "keywords")
     parser.add_argument("--pairs", type=int, default=50_000, help="how many sentences have their signature")
-    parser.add_argument("--unpaired", type=int, default=20_000, help="how many further sentences there are")
+    parser.add_argument("--unpaired", type=int, default=20_000, help="how many sentences, also of pairs, have none")
     parser.add_argument("--heldout", type=int, default=300, help="how many held-out pairs to measure on")
     parser.add_argument("--source-column", default="signature", help="the dataset's column of sources")
     parser.add_argument("--target-column", default="sentence", help="its column of sentences")
@@ -87,14 +87,20 @@ def load_data(options: argparse.Namespace):
     return rows.select(pairs), further, rows.select(held[: options.heldout])
 
 
+def pieces(options: argparse.Namespace, data) -> TextModality:
+    """Those of all texts that are learned from."""
+    pairs, further, _ = data
+    texts = [*pairs[options.source_column], *pairs[options.target_column], *further[options.target_column]]
+    return TextModality.from_pieces(texts, PIECES, max_length=LONGEST)
+
+
 def train_and_measure(
     options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **build
 ) -> dict:
     """One regenerator from nothing; returns its metrics."""
     pairs, further, held = data
     column = options.target_column
-    texts = [*pairs[options.source_column], *pairs[column], *further[column]]
-    source = target = TextModality.from_pieces(texts, PIECES, max_length=LONGEST)
+    source = target = pieces(options, data)
     if "language_model" in build:
         target = TextModality(AutoTokenizer.from_pretrained(build["language_model"], trust_remote_code=False), LONGEST)
     source = TextModality(source.tokenizer, SIGNATURE)
@@ -110,7 +116,7 @@ def train_and_measure(
             folder,
             source_column=options.source_column,
             target_column=column,
-            unpaired=further if set(steps) & {"extractor", "decoder"} else None,
+            unpaired=further if len(further) and set(steps) & {"extractor", "decoder"} else None,
             samples=held[options.source_column][:8],
             on_bad_example=options.on_bad_example,
             resume=resume,
@@ -120,8 +126,7 @@ def train_and_measure(
 
     started = time.perf_counter()
     if "language_model" in build:  # the prior is learned whole, and then adapters of the decoder, which name it
-        begun = (folder / "base" / "stages").is_dir()
-        results = train(model, folder / "base", {"prior": steps["prior"]}, begun)
+        results = train(model, folder / "base", {"prior": steps["prior"]}, options.resume)
         model = RegenerationModel.from_pretrained(folder / "base" / "model")
         add_lora(model, ["decoder"], rank=16)
         results += train(model, folder, {"decoder": steps["decoder"]}, options.resume)
@@ -155,7 +160,7 @@ def train_and_measure(
 
 def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
     """What trains the direct map from signatures to sentences: the same family, and about as many parameters."""
-    text = TextModality.from_pieces([*data[0][options.target_column]], PIECES, max_length=SIGNATURE)
+    text = pieces(options, data)
 
     def count(width: int) -> int:
         return REPRESENTATIONS["identity"](text, text, width=width, layers=4).num_parameters()
