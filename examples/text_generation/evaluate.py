@@ -2,6 +2,7 @@
 
 import sacrebleu
 import task
+import torch
 from rouge_score.rouge_scorer import RougeScorer
 
 from regen_hf import RegenerationPipeline, TextModality
@@ -20,7 +21,7 @@ def measure(pipe: RegenerationPipeline, held, source_column: str, target_column:
     """
     target, model = pipe.processor.target, pipe.model
     given = target.as_target(held[target_column])
-    true = _read_back(target, held[target_column])
+    true = _read_back(target, given)
     written = [row["text"] for row in pipe(held[source_column], batch_size=32)]
     metrics = scores(true, written)
     extractor = model.config.extractor_config
@@ -37,13 +38,12 @@ def measure(pipe: RegenerationPipeline, held, source_column: str, target_column:
 def of_names(target: TextModality, held, source_column: str, target_column: str) -> dict[str, float]:
     """What a function's name is worth by itself, written as a sentence: `name_chrf` and `name_rouge_l`."""
     names = [signature.partition(" (")[0].removeprefix("def ") for signature in held[source_column]]
-    found = scores(_read_back(target, held[target_column]), names)
+    found = scores(_read_back(target, target.as_target(held[target_column])), names)
     return {f"name_{name}": value for name, value in found.items()}
 
 
-def _read_back(target: TextModality, texts: list[str]) -> list[str]:
+def _read_back(target: TextModality, given: dict[str, torch.Tensor]) -> list[str]:
     """Texts as the tokens that are learned have them, perhaps in lower case."""
-    given = target.as_target(texts)
     return [row["text"] for row in target.from_target(given["target"], given["target_mask"])]
 
 
