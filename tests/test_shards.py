@@ -140,7 +140,7 @@ def test_two_processes_give_the_same_as_one(tmp_path, monkeypatch):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     found = output(start(*launcher, ACCELERATE_USE_CPU="1"))
     assert "process 0 is done" in found and "process 1 is done" in found
-    assert found.count("extract: 100%") == 1, found  # one bar
+    assert found.count("extract:   0%") == 1, found  # one bar, which may be drawn twice at its end
     monkeypatch.setattr(shards, "SHARD_ROWS", 3)
     torch.manual_seed(0)
     extractor = tiny.autoencoder_extractor()
