@@ -153,7 +153,9 @@ def same_size(count: Callable[[int], int], sizes: Sequence[int], parameters: int
     return min(sizes[max(0, place - 1) : place + 1], key=lambda size: abs(count(size) - parameters))
 
 
-def compare(train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics: dict, trial: int) -> dict:
+def compare(
+    train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics: dict, trial: int, resume: bool = False
+) -> dict:
     """What the direct map reaches, with the prefix `direct_`. Its steps alone take the time that the way over Y′ took
     with all its stages and what is between them.
 
@@ -162,10 +164,16 @@ def compare(train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics
         folder: of the whole run; its metrics.json is written anew.
         metrics: of the way over Y′.
         trial: how many steps tell how many fit into the time.
+        resume: take as many as the run that was interrupted, if it knew.
     """
-    timed = train(folder / "direct" / "trial", {"prior": trial})
-    steps = max(1, round(trial * metrics["seconds_training"] / timed["seconds_prior"]))
-    direct = train(folder / "direct", {"prior": steps})
+    noted = folder / "direct" / "steps.json"
+    if resume and noted.is_file():
+        steps = json.loads(noted.read_text(encoding="utf-8"))
+    else:
+        timed = train(folder / "direct" / "trial", {"prior": trial})
+        steps = {"prior": max(1, round(trial * metrics["seconds_training"] / timed["seconds_prior"]))}
+        noted.write_text(json.dumps(steps), encoding="utf-8")
+    direct = train(folder / "direct", steps)
     metrics |= {f"direct_{name}": value for name, value in direct.items()}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     return metrics

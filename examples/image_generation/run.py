@@ -141,7 +141,8 @@ def main(argv: list[str] | None = None) -> None:
     metrics = train_and_measure(options, options.output, dataset, options.representation, steps)
     task.write_metrics(options.output, metrics, started)
     if options.compare:
-        task.compare(direct_map(options, dataset, metrics["parameters"]), options.output, metrics, trial=40)
+        train = direct_map(options, dataset, metrics["parameters"])
+        task.compare(train, options.output, metrics, trial=40, resume=options.resume)
     print(json.dumps(metrics, indent=2))
     print(f"look at {options.output / 'samples.png'} and {options.output / 'curves.png'}")
 

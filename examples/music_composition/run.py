@@ -35,9 +35,9 @@ from regen_hf import (
 )
 
 STEPS = {
-    "harmony": {"prior": 720, "decoder": 400},
+    "harmony": {"prior": 1650, "decoder": 420},
     "bar_codes": {"extractor": 500, "prior": 600},
-    "identity": {"prior": 750},
+    "identity": {"prior": 1250},
 }
 SHARED = {
     "learning_rate": 6e-3,
@@ -145,7 +145,8 @@ def main(argv: list[str] | None = None) -> None:
     metrics = train_and_measure(options, options.output, data, options.representation, steps)
     task.write_metrics(options.output, metrics, started)
     if options.compare:
-        task.compare(direct_map(options, data, metrics["parameters"]), options.output, metrics, TRIAL)
+        train = direct_map(options, data, metrics["parameters"])
+        task.compare(train, options.output, metrics, TRIAL, options.resume)
     print(json.dumps(metrics, indent=2))
     print(f"look at {options.output / 'chorales'} and {options.output / 'curves.png'}")
 

@@ -182,7 +182,8 @@ def main(argv: list[str] | None = None) -> None:
     metrics = train_and_measure(options, options.output, data, options.representation, steps, **build)
     task.write_metrics(options.output, metrics, started)
     if options.compare:
-        task.compare(direct_map(options, data, metrics["parameters"]), options.output, metrics, TRIAL)
+        train = direct_map(options, data, metrics["parameters"])
+        task.compare(train, options.output, metrics, TRIAL, options.resume)
     print(json.dumps(metrics, indent=2))
     print(f"look at {options.output / 'samples.tsv'} and {options.output / 'curves.png'}")
 
