@@ -22,8 +22,9 @@ def cache(folder, values):
 
 def batches(tmp_path, share, total=100):
     true = [cache(tmp_path / "pairs", [0, 1, 2, 3]), cache(tmp_path / "unpaired", [4, 5, 6, 7])]
-    predicted = cache(tmp_path / "predicted", [100, 101, 102, 103])
-    return MixedBatches(true, predicted, lambda rows: {"target": torch.tensor(rows)}, share, total)
+    mixed = MixedBatches(true, lambda rows: {"target": torch.tensor(rows)}, 4, share, total)
+    mixed.replace([0, 1, 2, 3], cache(tmp_path / "predicted", [100, 101, 102, 103]))
+    return mixed
 
 
 def values(mixed, number, rows):
@@ -47,6 +48,17 @@ def test_the_share_grows_and_the_choice_can_be_repeated(tmp_path):
     assert shares[0] == 0 and abs(shares[1] - 0.25) < 0.08 and abs(shares[2] - 0.5) < 0.08
     assert values(mixed, 50, rows) == values(batches(tmp_path, share=0.5), 50, rows)
     assert values(mixed, 50, rows) != values(mixed, 51, rows)
+
+
+def test_only_what_training_reads_is_predicted(tmp_path):
+    mixed = batches(tmp_path, share=0.5, total=12)
+    rows = mixed.rows_to_predict(batch_size=2)
+    assert rows == [2, 3]
+    mixed.replace(rows, cache(tmp_path / "two", [102, 103]))
+    read = [batch["source"].flatten().tolist() for _, batch in zip(range(12), mixed.endless(2, seed=0), strict=False)]
+    assert {value for batch in read for value in batch} == {0, 1, 2, 3, 4, 5, 6, 7, 102, 103}
+    assert batches(tmp_path, share=1.0, total=1000).rows_to_predict(2) == [0, 1, 2, 3]
+    assert batches(tmp_path, share=1.0, total=1).rows_to_predict(2) == []  # the first batch has none
 
 
 def test_predictions_are_the_priors_and_can_be_repeated(tmp_path):

@@ -72,10 +72,8 @@ class Batches(torch.utils.data.Dataset):
         Args:
             group: if above 0, as many rows in a row are of similar length.
         """
-        if group and self.lengths is None:
-            raise ValueError("`group_by_length` needs data that varies in length; here all of it has one size.")
         self.seed = seed
-        order = _Order(self.length, batch_size, seed, start, process_index, num_processes, group, self.lengths)
+        order = Order(self.length, batch_size, seed, start, process_index, num_processes, group, self.lengths)
         return iter(self.loader(order, num_workers))
 
 
@@ -127,10 +125,12 @@ class StreamedBatches:
                 raise ValueError(f"the stream has no example for process {process_index} of {num_processes}.")
 
 
-class _Order:
+class Order:
     """`(number, row numbers)` of one process's batches, without end."""
 
-    def __init__(self, length, batch_size, seed, start, process_index, num_processes, group, lengths):
+    def __init__(self, length, batch_size, seed, start=0, process_index=0, num_processes=1, group=0, lengths=None):
+        if group and lengths is None:
+            raise ValueError("`group_by_length` needs data that varies in length; here all of it has one size.")
         self.length, self.batch_size, self.seed, self.start = length, batch_size, seed, start
         self.process_index, self.num_processes, self.group, self.lengths = process_index, num_processes, group, lengths
 

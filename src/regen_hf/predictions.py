@@ -6,13 +6,14 @@ al., 2015, mixes predictions in by a schedule, as it is done here).
 """
 
 import hashlib
+import itertools
 import os
 import zlib
 from collections.abc import Callable, Sequence
 
 import torch
 
-from .batches import Batches, batch_seed, seed_all
+from .batches import Batches, Order, batch_seed, seed_all
 from .contracts import PreTrainedGenerator
 from .extraction import write_cache
 from .fingerprints import cache_name, fingerprint
@@ -65,25 +66,45 @@ class MixedBatches(Batches):
 
     Args:
         true: Y′ of all rows, one cache after the other.
-        predicted: Y′ that the prior predicts for the first rows; may be shorter, since only pairs have an X.
         read: the targets of some rows, as keyword arguments of the decoder.
-        share: of the rows that have a prediction, how many get it at the end of training.
+        pairs: how many of the first rows have an X, of which Y′ can be predicted.
+        share: how many of them get the prediction at the end of training.
         total: batches in all of training, over all processes.
-        seed: of the choice.
+        seed: of the order and of the choice.
     """
 
     def __init__(
         self,
         true: Sequence[RepresentationCache],
-        predicted: RepresentationCache | None,
         read: Callable[[list[int]], dict[str, torch.Tensor]],
+        pairs: int = 0,
         share: float = 0.0,
         total: int = 1,
         seed: int = 0,
     ):
         lengths = [length for cache in true if cache.lengths is not None for length in cache.lengths]
         super().__init__(sum(map(len, true)), read, lengths or None)
-        self.true, self.predicted, self.share, self.total, self.seed = true, predicted, share, total, seed
+        self.true, self.pairs, self.share, self.total, self.seed = true, pairs, share, total, seed
+        self.predicted: RepresentationCache | None = None
+        self.places: dict[int, int] = {}
+
+    def rows_to_predict(self, batch_size: int, group: int = 0) -> list[int]:
+        """Those whose Y′ training ever replaces; another's prediction would not be read.
+
+        Args:
+            batch_size, group: as [`Batches.endless`] is to get them.
+        """
+        found: set[int] = set()
+        order = Order(self.length, batch_size, self.seed, group=group, lengths=self.lengths)
+        for number, rows in itertools.islice(order, self.total):
+            found.update(row for row, hit in zip(rows, self._chosen(number, rows), strict=True) if hit)
+            if len(found) == self.pairs:
+                break
+        return sorted(found)
+
+    def replace(self, rows: Sequence[int], predicted: RepresentationCache) -> None:
+        """Takes the predictions of [`MixedBatches.rows_to_predict`]."""
+        self.predicted, self.places = predicted, {row: place for place, row in enumerate(rows)}
 
     def __getitems__(self, numbered: tuple[int, list[int]]) -> dict[str, torch.Tensor]:
         number, rows = numbered
@@ -98,11 +119,11 @@ class MixedBatches(Batches):
 
     def _chosen(self, number: int, rows: list[int]) -> list[bool]:
         """Which rows get a prediction."""
-        if self.predicted is None or not self.share:
+        if not self.share:
             return [False] * len(rows)
         generator = torch.Generator().manual_seed(batch_seed(self.seed, "predicted", number))
         drawn = torch.rand(len(rows), generator=generator) < self.share * number / self.total
-        return [bool(hit) and row < len(self.predicted) for hit, row in zip(drawn, rows, strict=True)]
+        return [bool(hit) and row < self.pairs for hit, row in zip(drawn, rows, strict=True)]
 
     def _split(self, rows: list[int], chosen: list[bool]):
         """`(cache, [(place in the batch, row of the cache)])` for each cache that is needed."""
@@ -110,6 +131,6 @@ class MixedBatches(Batches):
         found = {}
         for place, (row, predicted) in enumerate(zip(rows, chosen, strict=True)):
             which = max(i for i, start in enumerate(starts) if row >= start)
-            key = -1 if predicted else which
-            found.setdefault(key, []).append((place, row if predicted else row - starts[which]))
+            key, own = (-1, self.places[row]) if predicted else (which, row - starts[which])
+            found.setdefault(key, []).append((place, own))
         return [(self.predicted if key < 0 else self.true[key], wanted) for key, wanted in found.items()]

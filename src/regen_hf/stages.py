@@ -217,13 +217,16 @@ class _Run:
                 Repeatable(lambda: (batch for _, part in parts for batch in self._target_batches(part))),
                 Repeatable(lambda: (batch for cache in caches for batch in cache.batches(256))),
             )
-        predicted = self._predict(parts[0][1]) if arguments.predicted else None
-        total = arguments.max_steps * arguments.gradient_accumulation_steps * processes().num_processes
         read = self._reader([dataset for _, dataset in parts])
-        training = MixedBatches(caches, predicted, read, arguments.predicted, total, arguments.seed)
+        at_once = arguments.gradient_accumulation_steps * processes().num_processes
+        total, pairs = arguments.max_steps * at_once, len(caches[0])
+        training = MixedBatches(caches, read, pairs, arguments.predicted, total, arguments.seed)
+        group = arguments.batch_size * at_once if arguments.group_by_length else 0
+        if arguments.predicted and (rows := training.rows_to_predict(arguments.batch_size, group)):
+            training.replace(rows, self._predict(parts[0][1].select(rows)))
         if (validation := self.data.validation) is None:
             return training, None
-        return training, MixedBatches([self._extract(validation)], None, self._reader([validation]))
+        return training, MixedBatches([self._extract(validation)], self._reader([validation]))
 
     def _reader(self, datasets: Sequence) -> Callable[[list[int]], dict[str, torch.Tensor]]:
         """Reads the targets of rows that count through several datasets."""
