@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import sys
 import time
 import zlib
@@ -19,6 +20,7 @@ from regen_hf import (
     RepresentationSpec,
     StageArguments,
     check_columns,
+    check_output_folder,
     write_model_card,
 )
 
@@ -50,6 +52,26 @@ def _positive(text: str) -> float:
     if not (number := float(text)) > 0:
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
     return number
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Reads a whole number that is no smaller, for `type` of an argument."""
+
+    def whole_number(text: str) -> int:
+        if (number := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, not {text}")
+        return number
+
+    return whole_number
+
+
+def begin(options: argparse.Namespace) -> None:
+    """Makes the output folder. Unless a run goes on there, an older one's direct map is removed, and, for a comparison,
+    what it extracted: the direct map gets the time that this takes."""
+    folder = check_output_folder(options.output)
+    for name in ("direct", "representations") if options.compare else ("direct",):
+        if not options.resume and (folder / name).is_dir():
+            shutil.rmtree(folder / name)
 
 
 def is_held_out(key: str) -> bool:
@@ -148,9 +170,17 @@ def same_size(count: Callable[[int], int], sizes: Sequence[int], parameters: int
     Args:
         count: how many a model of a size has, more with each size.
         sizes: in order.
+
+    Raises:
+        ValueError: where that is more than 5 % away.
     """
     place = bisect_left(sizes, parameters, key=count)
-    return min(sizes[max(0, place - 1) : place + 1], key=lambda size: abs(count(size) - parameters))
+    size = min(sizes[max(0, place - 1) : place + 1], key=lambda size: abs(count(size) - parameters))
+    if abs(count(size) - parameters) > 0.05 * parameters:
+        raise ValueError(
+            f"no direct map has {parameters:,} parameters, the nearest {count(size):,}: more than 5 % off."
+        )
+    return size
 
 
 def compare(
@@ -184,6 +214,6 @@ def end_with(main: Callable[[], None]) -> None:
     try:
         main()
     except KeyboardInterrupt as interrupt:
-        sys.exit(f"\n{str(interrupt) or 'stopped before anything was trained'}")
+        sys.exit(f"\n{str(interrupt) or 'stopped; --resume goes on from what was trained, if anything was'}")
     except (ValueError, OSError, TypeError, ImportError) as error:
         sys.exit(f"error: {error}")

@@ -29,7 +29,6 @@ from regen_hf import (
     RegenerationProcessor,
     TextModality,
     check_columns,
-    check_output_folder,
     check_texts,
     plot_losses,
     readable_examples,
@@ -119,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_arguments(argv)
     started = time.perf_counter()
     logging.disable_progress_bar()
-    check_output_folder(options.output)
+    task.begin(options)
     if options.dataset and Path(options.dataset).is_dir():
         dataset = load_dataset("imagefolder", data_dir=options.dataset, split=options.dataset_split)
     elif options.dataset:

@@ -27,7 +27,6 @@ from regen_hf import (
     RegenerationProcessor,
     TextModality,
     check_columns,
-    check_output_folder,
     check_texts,
     plot_losses,
     readable_examples,
@@ -52,9 +51,11 @@ TRIAL = 60  # steps of the direct map that tell how many fit into its time
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = task.make_parser(__doc__, "outputs/speech_recognition", REPRESENTATIONS, "phonemes")
-    parser.add_argument("--pairs", type=int, default=1000, help="how many utterances have their text")
-    parser.add_argument("--unpaired", type=int, default=12000, help="how many further texts there are")
-    parser.add_argument("--heldout", type=int, default=300, help="how many held-out utterances to measure on")
+    parser.add_argument("--pairs", type=task.at_least(1), default=1000, help="how many utterances have their text")
+    parser.add_argument("--unpaired", type=task.at_least(0), default=12000, help="how many further texts there are")
+    parser.add_argument(
+        "--heldout", type=task.at_least(1), default=300, help="how many held-out utterances to measure on"
+    )
     parser.add_argument("--text-column", default="text", help="its column of texts")
     parser.add_argument("--audio-column", default="audio", help="its column of audio")
     parser.add_argument("--language", default="en-us", help="of the phonemes, as espeak-ng names it")
@@ -177,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError("`--compare` makes a direct map of the same size, which `--audio-encoder` leaves no room for.")
     started = time.perf_counter()
     logging.disable_progress_bar()
-    check_output_folder(options.output)
+    task.begin(options)
     data = load_data(options)
     steps = task.scaled(STEPS[options.representation], options.scale)
     metrics = train_and_measure(options, options.output, data, options.representation, steps)

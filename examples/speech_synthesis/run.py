@@ -53,9 +53,11 @@ RECOGNISER_SCALE = 0.3  # of the steps of the recogniser's own run
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = task.make_parser(__doc__, "outputs/speech_synthesis", REPRESENTATIONS, "mel")
-    parser.add_argument("--pairs", type=int, default=6000, help="how many utterances to learn from")
+    parser.add_argument("--pairs", type=task.at_least(1), default=6000, help="how many utterances to learn from")
     parser.add_argument("--voices", type=int, default=4, choices=range(1, len(VOICES) + 1), help="of espeak-ng")
-    parser.add_argument("--heldout", type=int, default=200, help="how many held-out sentences to measure on")
+    parser.add_argument(
+        "--heldout", type=task.at_least(1), default=200, help="how many held-out sentences to measure on"
+    )
     parser.add_argument("--text-column", default="text", help="its column of texts")
     parser.add_argument("--audio-column", default="audio", help="its column of audio")
     parser.add_argument("--voice-column", help="its column of voices, where there are several")

@@ -26,7 +26,7 @@ def functions(cache_folder: Path):
 
     Returns:
         A `datasets.Dataset` with the columns `package`, `signature` (name, arguments, module and class, in words) and
-        `sentence`; and after the functions, with an empty `signature`, the further sentences of all docstrings.
+        `sentence`; and, with an empty `signature`, the further sentences of all docstrings.
     """
     from datasets import Dataset, Features, Value
 

@@ -7,10 +7,12 @@ python examples/text_generation/run.py --dataset FOLDER_OR_HUB_NAME --source-col
 """
 
 import argparse
+import csv
 import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -30,7 +32,6 @@ from regen_hf import (
     TextModality,
     add_lora,
     check_columns,
-    check_output_folder,
     check_texts,
     plot_losses,
     readable_examples,
@@ -54,9 +55,13 @@ TRIAL = 60  # steps of the direct map that tell how many fit into its time
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = task.make_parser(__doc__, "outputs/text_generation", REPRESENTATIONS, "keywords")
-    parser.add_argument("--pairs", type=int, default=50_000, help="how many sentences have their signature")
-    parser.add_argument("--unpaired", type=int, default=20_000, help="how many sentences, also of pairs, have none")
-    parser.add_argument("--heldout", type=int, default=300, help="how many held-out pairs to measure on")
+    parser.add_argument(
+        "--pairs", type=task.at_least(1), default=50_000, help="how many sentences have their signature"
+    )
+    parser.add_argument(
+        "--unpaired", type=task.at_least(0), default=20_000, help="how many sentences, also of pairs, have none"
+    )
+    parser.add_argument("--heldout", type=task.at_least(1), default=300, help="how many held-out pairs to measure on")
     parser.add_argument("--source-column", default="signature", help="the dataset's column of sources")
     parser.add_argument("--target-column", default="sentence", help="its column of sentences")
     parser.add_argument("--language-model", help="a pretrained one, by name or folder, that writes what is planned")
@@ -78,11 +83,11 @@ def load_data(options: argparse.Namespace):
         return [part.rename_columns({k: names[k] for k in part.column_names if k != names[k]}) for part in parts]
     rows = task.named_dataset(options.dataset, options.dataset_split)
     check_columns(rows, [options.source_column, options.target_column])
-    reads = {options.source_column: check_texts, options.target_column: check_texts}
+    reads = {options.source_column: check_texts, options.target_column: partial(check_texts, name="target")}
     rows = readable_examples(rows, reads, options.on_bad_example)
     held = [i for i, key in enumerate(rows[options.source_column]) if task.is_held_out(key)]
     trained = sorted(set(range(len(rows))) - set(held))
-    pairs, further = trained[: options.pairs], trained[: options.pairs + options.unpaired]
+    pairs, further = trained[: options.pairs], trained[: options.unpaired]
     further = rows.select(further).select_columns([options.target_column])
     return rows.select(pairs), further, rows.select(held[: options.heldout])
 
@@ -107,6 +112,7 @@ def train_and_measure(
     processor = RegenerationProcessor(source, target)
     torch.manual_seed(options.seed)
     model = REPRESENTATIONS[representation](source, target, **build)
+    alone = len(further) if set(steps) & {"extractor", "decoder"} else 0  # sentences that something learns from
 
     def train(model: RegenerationModel, folder: Path, steps: dict[str, int], resume: bool) -> list[StageResult]:
         return train_regenerator(
@@ -139,10 +145,11 @@ def train_and_measure(
     metrics, written = measure(pipe, held, options.source_column, column)
     if not options.dataset:
         metrics |= of_names(pipe.processor.target, held, options.source_column, column)
-    lines = zip(held[options.source_column], held[column], written, strict=True)
-    lines = ["source\ttrue\twritten", *("\t".join(row) for row in lines)]
-    (folder / "samples.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    metrics |= {"pairs": len(pairs), "unpaired": len(further), **costs}
+    with open(folder / "samples.tsv", "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table.writerow(["source", "true", "written"])
+        table.writerows(zip(held[options.source_column], held[column], written, strict=True))
+    metrics |= {"pairs": len(pairs), "unpaired": alone, **costs}
     metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
     how = f"with adapters on {options.language_model}" if "language_model" in build else "from nothing"
     task.describe(
@@ -150,7 +157,7 @@ def train_and_measure(
         metrics,
         title=f"Signature to sentence by way of {representation}",
         description=f"Trained {how} on {len(pairs):,} pairs of "
-        f"{options.dataset or 'signatures and docstrings of installed packages'} and {len(further):,} sentences. "
+        f"{options.dataset or 'signatures and docstrings of installed packages'} and {alone:,} sentences. "
         f"One {'source' if options.dataset else 'package'} in ten was held out.",
         example=held[options.source_column][0],
         pipeline_tag="text-generation",
@@ -173,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_arguments(argv)
     started = time.perf_counter()
     logging.disable_progress_bar()
-    check_output_folder(options.output)
+    task.begin(options)
     data = load_data(options)
     if not len(data[0]) or not len(data[2]):
         raise ValueError(f"{len(data[0])} pairs and {len(data[2])} held-out ones are too few.")

@@ -7,6 +7,8 @@ from transformers import BertConfig
 from regen_hf import AutoencoderExtractor, DiffusionGenerator, DownsampleExtractor, IdentityExtractor, RegenerationModel
 
 WIDTH, HEADS = 128, 4
+PATCH = (4, 8, 8)
+"""Frames and pixels that are one token of the direct map."""
 FRAMES = 2
 """Of each clip, that a step of the autoencoder's learns from."""
 
@@ -42,7 +44,7 @@ def lowres(clip: tuple[int, int, int, int], text) -> RegenerationModel:
 def identity(clip: tuple[int, int, int, int], text, layers: int = 6) -> RegenerationModel:
     """Text → clip: the direct map, of the same family of transformers."""
     same = IdentityExtractor.from_components(target_shape=list(clip))
-    return RegenerationModel.from_components(same, flow(clip, (4, 8, 8), text, layers=layers, prediction="sample"))
+    return RegenerationModel.from_components(same, flow(clip, PATCH, text, layers=layers, prediction="sample"))
 
 
 def flow(shape, patch: tuple[int, int, int], text=None, layers: int = 6, **settings) -> DiffusionGenerator:

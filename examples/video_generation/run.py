@@ -19,7 +19,7 @@ import torch
 from data import clips
 from emoji_data import emoji_dataset
 from evaluate import measure
-from models import REPRESENTATIONS
+from models import PATCH, REPRESENTATIONS
 from transformers import pipeline
 from transformers.utils import logging
 
@@ -28,7 +28,6 @@ from regen_hf import (
     TextModality,
     VideoModality,
     check_columns,
-    check_output_folder,
     check_texts,
     plot_losses,
     readable_examples,
@@ -52,14 +51,19 @@ TRIAL = 20  # steps of the direct map that tell how many fit into its time
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = task.make_parser(__doc__, "outputs/video_generation", REPRESENTATIONS, "latents")
-    parser.add_argument("--things", type=int, default=300, help="how many emoji move")
+    parser.add_argument("--things", type=task.at_least(1), default=300, help="how many emoji move")
     parser.add_argument("--size", type=int, default=32, help="height and width in pixels")
-    parser.add_argument("--num-frames", type=int, default=16, help="of each clip")
-    parser.add_argument("--heldout", type=int, default=300, help="how many held-out sentences to measure on")
+    parser.add_argument("--num-frames", type=task.at_least(2), default=16, help="of each clip")
+    parser.add_argument(
+        "--heldout", type=task.at_least(1), default=300, help="how many held-out sentences to measure on"
+    )
     parser.add_argument("--text-column", default="text", help="the dataset's column of sentences")
     parser.add_argument("--video-column", default="video", help="its column of clips")
     parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.compare and (options.num_frames % PATCH[0] or options.size % PATCH[1]):
+        parser.error(f"--compare needs a multiple of {PATCH[0]} for --num-frames and of {PATCH[1]} for --size")
+    return options
 
 
 def load_data(options: argparse.Namespace, target: VideoModality):
@@ -143,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_arguments(argv)
     started = time.perf_counter()
     logging.disable_progress_bar()
-    check_output_folder(options.output)
+    task.begin(options)
     data = load_data(options, VideoModality(options.size, options.num_frames))
     if not len(data[0]) or not len(data[1]):
         raise ValueError(f"{len(data[0])} clips and {len(data[1])} held-out ones are too few.")

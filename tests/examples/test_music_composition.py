@@ -55,7 +55,7 @@ def test_chorales_are_held_out_whole_and_moved_to_other_keys(data, monkeypatch):
     assert data.split(rows, 8, cut=True)[1]["score"] == [CHORALE]
     assert len(data.split([{**row, "score": [v * 2 for v in CHORALE]} for row in rows], 8, cut=True)[1]) == 2
     tops = [score[0][0] - FIRST_PITCH + LOWEST for score in trained["score"]]
-    assert tops == [*range(67, 79)] * 2  # up to seven semitones higher, B5 would be too high
+    assert tops == [*range(67, 79)] * 2  # five semitones lower to six higher
     assert data.transposed(np.array(CHORALE), 12) is None
     assert [piece.shape[1] for piece in data._pieces([[0] * 40] * 4, 16)] == [16, 16, 8]
     assert data.transposed(np.zeros((4, 8), dtype=int), 1) is None  # silence

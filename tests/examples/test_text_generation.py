@@ -115,9 +115,7 @@ def test_every_way_from_the_command_line(run, few, tmp_path, representation):
     assert isinstance(pipe("module row list ( x )")["text"], str)
 
 
-def test_pairs_alone_are_enough(run, few, tmp_path, monkeypatch):
-    data = few.select(range(10)), few.select([]).select_columns(["sentence"]), few.select(range(14, 16))
-    monkeypatch.setattr(run, "load_data", lambda _: data)
+def test_pairs_alone_are_enough(run, few, tmp_path):
     run.main(asked(tmp_path, "--unpaired=0"))
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert (metrics["pairs"], metrics["unpaired"], metrics["heldout_count"]) == (10, 0, 2)

@@ -79,9 +79,10 @@ def test_every_way_from_the_command_line(run, tmp_path, representation):
     assert len(made["video"]) == 8 and made["video"][0].size == (16, 16)
 
 
-def test_the_direct_map_is_trained_for_as_long(run, tmp_path):
+def test_the_direct_map_is_as_large(run, tmp_path):
     run.main(asked(tmp_path, "--compare"))
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["direct_parameters"] == pytest.approx(metrics["parameters"], rel=0.05)
     assert {"direct_heldout_retrieval_top1", "direct_trajectory_error"} <= metrics.keys()
 
 

@@ -11,13 +11,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from .base import Modality
 
 
-def check_texts(examples: Sequence[Any]) -> None:
+def check_texts(examples: Sequence[Any], name: str = "source") -> None:
     """Raises `TypeError` for anything but text, and `ValueError` for text with nothing in it."""
     for i, text in enumerate(examples):
         if not isinstance(text, str):
-            raise TypeError(f"source {i} must be text, got {type(text).__name__}: {text!r}.")
+            raise TypeError(f"{name} {i} must be text, got {type(text).__name__}: {text!r}.")
         if not text.strip():
-            raise ValueError(f"source {i} must be text with at least one word, got {text!r}.")
+            raise ValueError(f"{name} {i} must be text with at least one word, got {text!r}.")
 
 
 class TextModality(Modality):
@@ -130,7 +130,7 @@ class TextModality(Modality):
             TypeError: for anything but text.
             ValueError: for text with nothing in it.
         """
-        check_texts(examples)
+        check_texts(examples, "target")
         limits = {"truncation": True, "max_length": self.max_length, "add_special_tokens": False}
         rows = [self.tokenizer(text, **limits)["input_ids"] for text in examples]
         lengths = torch.tensor([len(row) for row in rows])
