@@ -15,9 +15,7 @@ MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 """How well each pitch fits a key (Krumhansl and Kessler, 1982)."""
 NO_CHORD = 12 * len(CHORDS)
-BOOKS = ("melody", "chord", "inversion", "rhythm", "cadence", "key")
-OTHER = 4
-"""The inversion of a chord below which another note sounds."""
+BOOKS = ("melody", "chord", "bass", "rhythm", "cadence", "key")
 
 
 class HarmonyExtractorConfig(ExtractorConfig):
@@ -26,7 +24,7 @@ class HarmonyExtractorConfig(ExtractorConfig):
         voices: how many a score has, from the highest to the lowest.
         num_pitches: how many pitches there are.
         lowest: the lowest of them, as MIDI numbers it.
-        steps_per_beat: what a beat is, of which a melody rests on two at the end of a phrase.
+        steps_per_beat: a chord is found for each beat.
     """
 
     model_type = "regen_harmony"
@@ -53,17 +51,16 @@ class HarmonyExtractorConfig(ExtractorConfig):
 
 
 class HarmonyExtractor(RuleExtractor):
-    """Melody, chords, inversions, rhythm, cadences and key of a score, as codes of six books at each of its steps.
+    """Melody, chords, bass, rhythm, cadences and key of a score, as codes of six books at each of its steps.
 
-    `melody` is the code of the highest voice; `chord` one of 60, and one for none; `inversion` which note of the chord
-    is lowest: the root, third, fifth or seventh, or 4 for another, so that what a prior says of the bass always goes
-    with what it says of the chord; `rhythm` tells which of the other voices begin
+    `melody` is the code of the highest voice; `chord` one of 60, and one for none, that of a beat; `bass` the pitch
+    class of the lowest voice that sounds in a beat longest, 12 for none; `rhythm` tells which of the other voices begin
     a note, a bit each, the second highest first. `cadence` is 0 but where the melody rests on a note of two beats at
     least, or ends: there it is 1 on the tonic, 2 on the dominant, 3 elsewhere. `key` is one of 24, that of the whole
     score; it comes last, since a prior that writes the books in turn should not choose all chords by a wrong key.
 
     The key is the one whose profile goes best with how long each pitch sounds (Krumhansl, 1990); a chord, the one most
-    of whose notes sound and fewest others.
+    of whose notes sound in its beat and fewest others.
 
     Example:
         >>> c_major = torch.tensor([[[38, 1], [33, 1], [30, 1], [14, 1]]])  # C5, G4, E4 and C3 for a beat
@@ -87,13 +84,14 @@ class HarmonyExtractor(RuleExtractor):
         real = torch.ones_like(target[:, 0], dtype=torch.bool) if target_mask is None else target_mask.bool()
         codes = target.masked_fill(~real[:, None], REST)
         held = pitch_classes(codes, self.config.lowest)
-        key, chord = _key(held), chords(held.sum(1))
+        sums = _per_beat(held.sum(1), self.config.steps_per_beat)
+        key, chord = _key(held), chords(sums)
         books = {
             "melody": codes[:, 0],
             "key": key[:, None].expand_as(chord),
             "cadence": self._cadences(codes[:, 0], real, key, chord),
             "chord": chord,
-            "inversion": _inversions(chord, _lowest(held)),
+            "bass": _longest(_per_beat(_lowest(held), self.config.steps_per_beat)),
             "rhythm": self._rhythm(codes),
         }
         values = torch.stack([books[name] for name in BOOKS], dim=1)
@@ -146,6 +144,13 @@ def _key(held: torch.Tensor) -> torch.Tensor:
     return (histogram[:, None] * centred / centred.norm(dim=1, keepdim=True)).sum(-1).argmax(1)
 
 
+def _per_beat(weights: torch.Tensor, beat: int) -> torch.Tensor:
+    """The sum over the beat that each step is in, `(batch, steps, 12)`."""
+    steps = weights.shape[1]
+    padded = F.pad(weights, (0, 0, 0, -steps % beat)).unflatten(1, (-1, beat)).sum(2)
+    return padded.repeat_interleave(beat, dim=1)[:, :steps]
+
+
 def _lowest(held: torch.Tensor) -> torch.Tensor:
     """The pitch class of the lowest voice that sounds, `(batch, steps, 12)`."""
     lowest = torch.zeros_like(held[:, 0])
@@ -154,9 +159,5 @@ def _lowest(held: torch.Tensor) -> torch.Tensor:
     return lowest
 
 
-def _inversions(chord: torch.Tensor, lowest: torch.Tensor) -> torch.Tensor:
-    """Which note of the chords `(batch, steps)` the lowest pitch class is, `(batch, steps, 12)`."""
-    notes = [[own.index(note) if note in own else OTHER for note in range(12)] for own in CHORDS.values()]
-    above = (lowest.argmax(-1) - chord // len(CHORDS)) % 12
-    found = torch.tensor(notes, device=chord.device)[chord % len(CHORDS), above]
-    return found.masked_fill(chord == NO_CHORD, OTHER)
+def _longest(weights: torch.Tensor) -> torch.Tensor:
+    return weights.argmax(-1).masked_fill(weights.sum(-1) == 0, 12)
