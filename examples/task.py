@@ -142,7 +142,7 @@ def write_metrics(folder: Path, metrics: dict, started: float) -> None:
     """`metrics.json`, with what the whole run since `started`, by `time.perf_counter`, has cost."""
     metrics["seconds_total"] = round(time.perf_counter() - started, 1)
     metrics["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    metrics["cpu_cores"] = os.cpu_count()
+    metrics |= {"cpu_cores": os.cpu_count(), "threads": torch.get_num_threads()}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ from regen_hf import (
     TokenAutoencoderExtractor,
 )
 
-WIDTH, LONGEST, BAR = 192, 512, 8
+WIDTH, LONGEST, BEAT = 128, 512, 2
 VOICES = {"order": "delay", "max_places": LONGEST, "condition_dropout": 0.0}
 SUREST, DRAWN = {"do_sample": False}, {"do_sample": True, "top_p": 0.9}
 
@@ -30,8 +30,6 @@ def reader(layers: int = 2, vocabulary: int = 1, width: int = WIDTH) -> ModernBe
         max_position_embeddings=LONGEST,
         local_attention=32,
         global_attn_every_n_layers=2,
-        mlp_dropout=0.1,
-        attention_dropout=0.1,
         pad_token_id=0,
         **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")),
     )
@@ -46,7 +44,6 @@ def writer(layers: int = 4, width: int = WIDTH) -> LlamaConfig:
         num_attention_heads=4,
         intermediate_size=3 * width,
         max_position_embeddings=2 * LONGEST,
-        attention_dropout=0.1,
     )
 
 
@@ -105,12 +102,12 @@ def harmony(score: ScoreModality, source: ScoreModality | TextModality) -> Regen
 
 
 def bar_codes(score: ScoreModality, source: ScoreModality | TextModality) -> RegenerationModel:
-    """Melody → a code for each half bar, of an autoencoder → voices; both maps learned."""
+    """Melody → codes of bars, one for each beat, of an autoencoder → voices; both maps learned."""
     codes = TokenAutoencoderExtractor.from_components(
-        reader(3), vocabulary_size=score.num_codes, num_codebooks=score.voices, stride=BAR // 2
+        reader(3), vocabulary_size=score.num_codes, num_codebooks=score.voices, stride=BEAT, levels=(8, 8, 8, 8)
     )
     spec = codes.config.representation_spec
-    return RegenerationModel.from_components(codes, prior(spec, source, BAR // 2, order="interleave"))
+    return RegenerationModel.from_components(codes, prior(spec, source, BEAT, order="interleave"))
 
 
 def identity(

@@ -29,14 +29,13 @@ from regen_hf import (
     RegenerationProcessor,
     ScoreModality,
     TextModality,
-    check_output_folder,
     plot_losses,
     train_regenerator,
 )
 
 STEPS = {
     "harmony": {"prior": 1650, "decoder": 420},
-    "bar_codes": {"extractor": 500, "prior": 600},
+    "bar_codes": {"extractor": 1000, "prior": 1000},
     "identity": {"prior": 1250},
 }
 SHARED = {
@@ -130,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_arguments(argv)
     started = time.perf_counter()
     logging.disable_progress_bar()
-    check_output_folder(options.output)
+    task.begin(options)
     if options.dataset:
         rows = task.named_dataset(options.dataset, options.dataset_split)
         rows = named_scores(rows, options.score_column, options.on_bad_example)
