@@ -21,6 +21,10 @@ from .outputs import Representation, concatenate
 from .processing_regeneration import RegenerationProcessor
 from .representations import RepresentationCache
 
+MANY = 8
+"""Passes over the data, times the share, of a training that reads nearly all predictions: to look for the others would
+take longer than to make them."""
+
 
 def predict(
     prior: PreTrainedGenerator,
@@ -89,11 +93,13 @@ class MixedBatches(Batches):
         self.places: dict[int, int] = {}
 
     def rows_to_predict(self, batch_size: int, group: int = 0) -> list[int]:
-        """Those whose Y′ training ever replaces; another's prediction would not be read.
+        """Those whose Y′ training ever replaces; another's prediction would not be read. All, where training is long.
 
         Args:
             batch_size, group: as [`Batches.endless`] is to get them.
         """
+        if self.total * batch_size * self.share > MANY * self.length:
+            return list(range(self.pairs))
         found: set[int] = set()
         order = Order(self.length, batch_size, self.seed, group=group, lengths=self.lengths)
         for number, rows in itertools.islice(order, self.total):
