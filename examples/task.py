@@ -202,6 +202,7 @@ def compare(
     else:
         timed = train(folder / "direct" / "trial", {"prior": trial})
         steps = {"prior": max(1, round(trial * metrics["seconds_training"] / timed["seconds_prior"]))}
+        noted.parent.mkdir(parents=True, exist_ok=True)
         noted.write_text(json.dumps(steps), encoding="utf-8")
     direct = train(folder / "direct", steps)
     metrics |= {f"direct_{name}": value for name, value in direct.items()}
