@@ -22,7 +22,7 @@ def cache(folder, values):
 
 def batches(tmp_path, share, total=100):
     true = [cache(tmp_path / "pairs", [0, 1, 2, 3]), cache(tmp_path / "unpaired", [4, 5, 6, 7])]
-    mixed = MixedBatches(true, lambda rows: {"target": torch.tensor(rows)}, 4, share, total)
+    mixed = MixedBatches(true, lambda rows: {"target": torch.tensor(rows)}, share, total)
     mixed.replace([0, 1, 2, 3], cache(tmp_path / "predicted", [100, 101, 102, 103]))
     return mixed
 

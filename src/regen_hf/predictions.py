@@ -69,10 +69,9 @@ class MixedBatches(Batches):
     """Batches for a decoder whose `source` is the true Y′ at first, and more and more often the predicted one.
 
     Args:
-        true: Y′ of all rows, one cache after the other.
+        true: Y′ of all rows, one cache after the other; those of the first have an X, of which Y′ can be predicted.
         read: the targets of some rows, as keyword arguments of the decoder.
-        pairs: how many of the first rows have an X, of which Y′ can be predicted.
-        share: how many of them get the prediction at the end of training.
+        share: how many of the first cache's get the prediction at the end of training.
         total: batches in all of training, over all processes.
         seed: of the order and of the choice.
     """
@@ -81,14 +80,13 @@ class MixedBatches(Batches):
         self,
         true: Sequence[RepresentationCache],
         read: Callable[[list[int]], dict[str, torch.Tensor]],
-        pairs: int = 0,
         share: float = 0.0,
         total: int = 1,
         seed: int = 0,
     ):
         lengths = [length for cache in true if cache.lengths is not None for length in cache.lengths]
         super().__init__(sum(map(len, true)), read, lengths or None)
-        self.true, self.pairs, self.share, self.total, self.seed = true, pairs, share, total, seed
+        self.true, self.share, self.total, self.seed = true, share, total, seed
         self.predicted: RepresentationCache | None = None
         self.places: dict[int, int] = {}
 
@@ -99,12 +97,12 @@ class MixedBatches(Batches):
             batch_size, group: as [`Batches.endless`] is to get them.
         """
         if self.total * batch_size * self.share > MANY * self.length:
-            return list(range(self.pairs))
+            return list(range(len(self.true[0])))
         found: set[int] = set()
         order = Order(self.length, batch_size, self.seed, group=group, lengths=self.lengths)
         for number, rows in itertools.islice(order, self.total):
             found.update(row for row, hit in zip(rows, self._chosen(number, rows), strict=True) if hit)
-            if len(found) == self.pairs:
+            if len(found) == len(self.true[0]):
                 break
         return sorted(found)
 
@@ -129,7 +127,7 @@ class MixedBatches(Batches):
             return [False] * len(rows)
         generator = torch.Generator().manual_seed(batch_seed(self.seed, "predicted", number))
         drawn = torch.rand(len(rows), generator=generator) < self.share * number / self.total
-        return [bool(hit) and row < self.pairs for hit, row in zip(drawn, rows, strict=True)]
+        return [bool(hit) and row < len(self.true[0]) for hit, row in zip(drawn, rows, strict=True)]
 
     def _split(self, rows: list[int], chosen: list[bool]):
         """`(cache, [(place in the batch, row of the cache)])` for each cache that is needed."""

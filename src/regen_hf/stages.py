@@ -219,8 +219,7 @@ class _Run:
             )
         read = self._reader([dataset for _, dataset in parts])
         at_once = arguments.gradient_accumulation_steps * processes().num_processes
-        total, pairs = arguments.max_steps * at_once, len(caches[0])
-        training = MixedBatches(caches, read, pairs, arguments.predicted, total, arguments.seed)
+        training = MixedBatches(caches, read, arguments.predicted, arguments.max_steps * at_once, arguments.seed)
         group = arguments.batch_size * at_once if arguments.group_by_length else 0
         if arguments.predicted and (rows := training.rows_to_predict(arguments.batch_size, group)):
             training.replace(rows, self._predict(parts[0][1].select(rows)))
