@@ -36,8 +36,8 @@ from regen_hf import (
 )
 
 STEPS = {
-    "latents": {"extractor": 1200, "prior": 1700},
-    "lowres": {"prior": 1200, "decoder": 1000},
+    "latents": {"extractor": 900, "prior": 950},
+    "lowres": {"prior": 500, "decoder": 450},
     "identity": {"prior": 2000},
 }
 MUON = {"learning_rate": 8e-3, "optimizer": "muon"}
