@@ -25,6 +25,25 @@ def test_leaves_bad_examples_out_and_says_so(capsys):
         readable_examples(DATA.select([1]), {"text": read}, "skip")
 
 
+def test_examples_that_cannot_be_read_together_are_good_one_by_one():
+    def read_one(examples):
+        if len({len(each) for each in examples}) > 1:
+            raise ValueError("they differ in length")
+
+    words = Dataset.from_dict({"text": ["a", "bc", "d"]})
+    assert readable_examples(words, {"text": read_one}) is words
+
+
+@pytest.mark.parametrize("bad", [[0], [15, 16], [40], list(range(41))])
+def test_finds_each_bad_example_among_many(bad):
+    many = Dataset.from_dict({"text": ["" if i in bad else f"{i}" for i in range(41)]})
+    with pytest.raises(ValueError, match=f"example {bad[0]}, column 'text': it is empty"):
+        readable_examples(many, {"text": read})
+    if len(bad) < 41:
+        left = readable_examples(many, {"text": read}, "skip")["text"]
+        assert left == [f"{i}" for i in range(41) if i not in bad]
+
+
 def test_good_data_stays_as_it_is():
     good = DATA.select([0, 2])
     assert readable_examples(good, {"text": read}) is good

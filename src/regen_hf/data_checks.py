@@ -7,6 +7,8 @@ from tqdm.auto import tqdm
 
 from .processes import processes
 
+AT_ONCE = 16  # a call for each example costs more than reading it, and a few of the largest still fit into memory
+
 
 def is_stream(dataset) -> bool:
     """Whether a dataset is a `datasets.IterableDataset`, which has no length and is read in order."""
@@ -39,7 +41,7 @@ def readable_examples(dataset, reads: dict[str, Callable[[list[Any]], Any]], on_
     if is_stream(dataset):
         if on_bad_example == "raise":
             return dataset
-        return dataset.filter(lambda example: not _problem(example, reads))
+        return dataset.filter(lambda example: not _problem(_alone(example, reads), reads))
     problems = _problems(dataset, reads, first_only=on_bad_example == "raise")
     if problems and on_bad_example == "raise":
         raise ValueError("example {}, column {}".format(*problems[0]))
@@ -60,20 +62,30 @@ def _problems(dataset, reads, first_only: bool) -> list[tuple[int, str]]:
     """The bad rows of all processes, in order."""
     from accelerate.utils import gather_object
 
-    state, own = processes(), []
-    rows = range(state.process_index, len(dataset), state.num_processes)
-    for row in tqdm(rows, desc="check examples", unit="example", leave=False, disable=not state.is_main_process):
-        if problem := _problem(dataset[row], reads):
-            own.append((row, problem))
-            if first_only:
+    state, own, dataset = processes(), [], dataset.select_columns(list(reads))
+    mine = range(state.process_index, len(dataset), state.num_processes)
+    with tqdm(
+        total=len(mine), desc="check examples", unit="example", leave=False, disable=not state.is_main_process
+    ) as bar:
+        for start in range(0, len(mine), AT_ONCE):
+            rows = mine[start : start + AT_ONCE]
+            if _problem(dataset[rows], reads):  # of which?
+                own += [(row, problem) for row in rows if (problem := _problem(_alone(dataset[row], reads), reads))]
+            if own and first_only:
                 break
+            bar.update(len(rows))
     return sorted(gather_object(own))
 
 
-def _problem(example: dict[str, Any], reads: dict[str, Callable[[list[Any]], Any]]) -> str:
+def _alone(example: dict[str, Any], reads: dict[str, Callable]) -> dict[str, list]:
+    return {column: [example[column]] for column in reads}
+
+
+def _problem(examples: dict[str, list], reads: dict[str, Callable[[list[Any]], Any]]) -> str:
+    """What is wrong with some examples, a list for each column; nothing if it is empty."""
     for column, read in reads.items():
         try:
-            read([example[column]])
+            read(examples[column])
         except (TypeError, ValueError) as error:
             return f"{column!r}: {error}"
     return ""

@@ -74,14 +74,15 @@ class KeywordExtractor(TextRuleExtractor):
         return cls(KeywordExtractorConfig(**settings))
 
     def _rows(self, texts: list[str]) -> list[list[int]]:
-        tokenizer, rows = read_tokenizer(self.config.tokenizer), []
+        plans = []
         for i, text in enumerate(texts):
             words = WORD.findall(text) or text.split()
             if not words:
                 raise ValueError(f"`target` must have a word, got {text!r} in row {i}.")
             kept = [word for word in words if word.lower() not in self._stop_words] or words
-            rows.append(tokenizer.encode(" ".join(kept), add_special_tokens=False).ids)
-        return rows
+            plans.append(" ".join(kept))
+        found = read_tokenizer(self.config.tokenizer).encode_batch(plans, add_special_tokens=False)
+        return [each.ids for each in found]
 
     def decode_keywords(self, codes: torch.Tensor, mask: torch.Tensor | None = None) -> list[str]:
         """Codes `(batch, places)` to be read: the keywords of each row, with spaces between them."""

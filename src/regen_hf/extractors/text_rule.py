@@ -77,7 +77,7 @@ class TextRuleExtractor(RuleExtractor):
         rows = (
             target if target_mask is None else [row[own] for row, own in zip(target, target_mask.bool(), strict=True)]
         )
-        texts = [read_tokenizer(self.config.tokenizer).decode(row.tolist()) for row in rows]
+        texts = read_tokenizer(self.config.tokenizer).decode_batch([row.tolist() for row in rows])
         codes = [torch.tensor(row, device=target.device) for row in self._rows(texts)]
         lengths = torch.tensor([len(row) for row in codes], device=target.device)
         values = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True)

@@ -132,7 +132,7 @@ class TextModality(Modality):
         """
         check_texts(examples, "target")
         limits = {"truncation": True, "max_length": self.max_length, "add_special_tokens": False}
-        rows = [self.tokenizer(text, **limits)["input_ids"] for text in examples]
+        rows = self.tokenizer(list(examples), **limits)["input_ids"]
         lengths = torch.tensor([len(row) for row in rows])
         padded = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
         for i, row in enumerate(rows):
@@ -161,13 +161,14 @@ class TextModality(Modality):
     def _warn_of_losses(
         self, examples: Sequence[str], ids: torch.Tensor, mask: torch.Tensor, special: bool = True
     ) -> None:
-        no_words = torch.isin(ids, torch.tensor(self.tokenizer.all_special_ids)) & mask
-        for i, text in enumerate(examples):
-            whole = self.tokenizer(text, verbose=False, add_special_tokens=special)["input_ids"]
-            if mask[i].all() and len(whole) > self.max_length:
+        full = mask.sum(1) >= self.max_length  # only of these there may be more
+        no_words = (torch.isin(ids, torch.tensor(self.tokenizer.all_special_ids)) | ~mask).all(1)
+        for i in (full | no_words).nonzero().flatten().tolist():
+            text = examples[i]
+            if full[i] and len(self.tokenizer(text, verbose=False, add_special_tokens=special)["input_ids"]) > len(ids[i]):
                 kept = self.tokenizer.decode(ids[i], skip_special_tokens=True)
                 warnings.warn(f"text cut after {self.max_length} tokens: {text!r} is read as {kept!r}.", stacklevel=4)
-            if no_words[i, mask[i]].all():
+            if no_words[i]:
                 warnings.warn(f"no word of {text!r} is known to the tokenizer.", stacklevel=4)
 
     def to_dict(self) -> dict[str, Any]:
