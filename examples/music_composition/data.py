@@ -13,8 +13,8 @@ from regen_hf.extractors.harmony import BOOKS
 from regen_hf.modalities.score import as_stream
 from regen_hf.scores import FIRST_PITCH, sounding
 
-SHIFTS = range(-5, 7)
-"""By how many semitones each chorale is moved, for training only."""
+SHIFTS = range(-3, 4)
+"""By how many semitones each chorale is moved, for training only: further off are keys that few chorales are in."""
 TONICS = ("C", "D flat", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
 
 

@@ -34,7 +34,7 @@ from regen_hf import (
 )
 
 STEPS = {
-    "harmony": {"prior": 1650, "decoder": 420},
+    "harmony": {"prior": 1950, "decoder": 420},
     "bar_codes": {"extractor": 1000, "prior": 1000},
     "identity": {"prior": 1250},
 }

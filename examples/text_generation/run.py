@@ -39,7 +39,7 @@ from regen_hf import (
 )
 
 STEPS = {
-    "keywords": {"prior": 1800, "decoder": 450},
+    "keywords": {"prior": 2100, "decoder": 450},
     "text_codes": {"extractor": 700, "prior": 900},
     "identity": {"prior": 1700},
 }

@@ -36,7 +36,7 @@ from regen_hf import (
 )
 
 STEPS = {
-    "latents": {"extractor": 900, "prior": 950},
+    "latents": {"extractor": 750, "prior": 930},
     "lowres": {"prior": 500, "decoder": 450},
     "identity": {"prior": 2000},
 }

@@ -51,11 +51,11 @@ def test_chorales_are_held_out_whole_and_moved_to_other_keys(data, monkeypatch):
     monkeypatch.setattr(data, "is_held_out", lambda name: name == "bwv1")
     trained, held = data.split(rows, 8)
     assert held["name"] == ["bwv1"] and held["score"] == [CHORALE] and held["form"] == ["G major, 4/4, 4 quarters"]
-    assert trained["form"][:2] == ["D major, 4/4, 4 quarters", "E flat major, 4/4, 4 quarters"]
+    assert trained["form"][:2] == ["E major, 4/4, 4 quarters", "F major, 4/4, 4 quarters"]
     assert data.split(rows, 8, cut=True)[1]["score"] == [CHORALE]
     assert len(data.split([{**row, "score": [v * 2 for v in CHORALE]} for row in rows], 8, cut=True)[1]) == 2
     tops = [score[0][0] - FIRST_PITCH + LOWEST for score in trained["score"]]
-    assert tops == [*range(67, 79)] * 2  # five semitones lower to six higher
+    assert tops == [*range(69, 76)] * 2  # three semitones lower to three higher
     assert data.transposed(np.array(CHORALE), 12) is None
     assert [piece.shape[1] for piece in data._pieces([[0] * 40] * 4, 16)] == [16, 16, 8]
     assert data.transposed(np.zeros((4, 8), dtype=int), 1) is None  # silence
