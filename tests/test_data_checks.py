@@ -44,6 +44,20 @@ def test_finds_each_bad_example_among_many(bad):
         assert left == [f"{i}" for i in range(41) if i not in bad]
 
 
+def test_stops_at_the_first_bad_example_and_reads_what_is_too_much_at_once_one_by_one():
+    seen = []
+
+    def read_one(examples):
+        if len(examples) > 1:
+            raise MemoryError
+        seen.extend(examples)
+        read(examples)
+
+    with pytest.raises(ValueError, match="example 1, column 'text': it is empty"):
+        readable_examples(DATA, {"text": read_one})
+    assert seen == ["a", ""]
+
+
 def test_good_data_stays_as_it_is():
     good = DATA.select([0, 2])
     assert readable_examples(good, {"text": read}) is good

@@ -1,3 +1,5 @@
+import json
+
 from datasets import Dataset
 from transformers import ParakeetFeatureExtractor
 
@@ -36,3 +38,16 @@ def test_a_tokenizer_that_was_saved_and_loaded_is_the_same(tmp_path):
     text.save(str(tmp_path))
     again = TextModality.load(str(tmp_path), text.to_dict())
     assert fingerprint(model, text, data, "a") == fingerprint(model, again, data, "a")
+
+
+def test_a_tokenizer_is_the_same_whatever_it_has_read(tmp_path):
+    data, model = Dataset.from_dict({"a": ["x"]}), IdentityExtractor.from_components(target_shape=[None], num_codes=9)
+    text = TextModality.from_words(["red cat"], max_length=2)
+    before = fingerprint(model, text, data, "a")
+    for read in (text.as_source, text.as_target):
+        for example in ("red", "red cat"):
+            read([example])
+            assert fingerprint(model, text, data, "a") == before
+            text.save(str(tmp_path))
+            saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+            assert saved["truncation"] is None and saved["padding"] is None

@@ -1,4 +1,4 @@
-"""Chorales in four voices, read out of music21's corpus, in as many keys as a choir can sing."""
+"""Chorales in four voices, read out of music21's corpus, each moved by up to three semitones for training."""
 
 import zlib
 from collections.abc import Iterator
@@ -69,8 +69,8 @@ def _score(name: str, given) -> dict:
 
 
 def split(rows, longest: int, cut: bool = False):
-    """Chorales to learn from, in every key that fits and in pieces of at most `longest` steps; and held-out ones, whole
-    unless `cut`. Each with its `form`: key, metre and length, in words."""
+    """Chorales to learn from, moved by each of `SHIFTS` that fits and in pieces of at most `longest` steps; and
+    held-out ones, whole unless `cut`. Each with its `form`: key, metre and length, in words."""
     from datasets import Dataset
 
     trained, held = [], []

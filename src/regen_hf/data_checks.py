@@ -1,5 +1,6 @@
 """Reading every example once before work starts, so that a bad one is named and nothing is lost to it."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -32,7 +33,7 @@ def readable_examples(dataset, reads: dict[str, Callable[[list[Any]], Any]], on_
 
     Args:
         reads: for each column what will read it: a function of a list of examples that raises `ValueError` or
-            `TypeError` for a bad one.
+            `TypeError` if one of them is bad. It gets several at once, and where that fails, each by itself.
         on_bad_example: `"raise"` a `ValueError` that names the first bad example, or `"skip"` and count them.
     """
     if on_bad_example not in ("raise", "skip"):
@@ -41,7 +42,7 @@ def readable_examples(dataset, reads: dict[str, Callable[[list[Any]], Any]], on_
     if is_stream(dataset):
         if on_bad_example == "raise":
             return dataset
-        return dataset.filter(lambda example: not _problem(_alone(example, reads), reads))
+        return dataset.filter(lambda example: not _problem(example, reads))
     problems = _problems(dataset, reads, first_only=on_bad_example == "raise")
     if problems and on_bad_example == "raise":
         raise ValueError("example {}, column {}".format(*problems[0]))
@@ -69,23 +70,30 @@ def _problems(dataset, reads, first_only: bool) -> list[tuple[int, str]]:
     ) as bar:
         for start in range(0, len(mine), AT_ONCE):
             rows = mine[start : start + AT_ONCE]
-            if _problem(dataset[rows], reads):  # of which?
-                own += [(row, problem) for row in rows if (problem := _problem(_alone(dataset[row], reads), reads))]
+            if not _together(dataset, rows, reads):
+                found = ((row, problem) for row in rows if (problem := _problem(dataset[row], reads)))
+                own += itertools.islice(found, 1 if first_only else None)
             if own and first_only:
                 break
             bar.update(len(rows))
     return sorted(gather_object(own))
 
 
-def _alone(example: dict[str, Any], reads: dict[str, Callable]) -> dict[str, list]:
-    return {column: [example[column]] for column in reads}
+def _together(dataset, rows: range, reads: dict[str, Callable[[list[Any]], Any]]) -> bool:
+    """Whether some examples can be read at once; if not, whatever it was is told of each by itself."""
+    try:
+        examples = dataset[rows]
+        for column, read in reads.items():
+            read(examples[column])
+    except Exception:
+        return False
+    return True
 
 
-def _problem(examples: dict[str, list], reads: dict[str, Callable[[list[Any]], Any]]) -> str:
-    """What is wrong with some examples, a list for each column; nothing if it is empty."""
+def _problem(example: dict[str, Any], reads: dict[str, Callable[[list[Any]], Any]]) -> str:
     for column, read in reads.items():
         try:
-            read(examples[column])
+            read([example[column]])
         except (TypeError, ValueError) as error:
             return f"{column!r}: {error}"
     return ""

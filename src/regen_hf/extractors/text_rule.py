@@ -12,7 +12,11 @@ from ..outputs import Representation, RepresentationSpec
 
 @functools.lru_cache(maxsize=4)
 def read_tokenizer(described: str) -> Tokenizer:
-    return Tokenizer.from_str(described)
+    """Of a state that it is in, such as how much it pads, it knows nothing."""
+    backend = Tokenizer.from_str(described)
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
 
 
 def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -23,10 +27,7 @@ def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
     """
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise TypeError(f"`tokenizer` must be a fast transformers tokenizer, got {type(tokenizer).__name__}.")
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_truncation()
-    backend.no_padding()
-    return backend.to_str()
+    return read_tokenizer(tokenizer.backend_tokenizer.to_str()).to_str()
 
 
 class TextRuleExtractorConfig(ExtractorConfig):

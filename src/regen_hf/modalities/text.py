@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .base import Modality
 
@@ -51,7 +51,6 @@ class TextModality(Modality):
             [[2, 3]]
         """
         from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-        from transformers import PreTrainedTokenizerFast
 
         normalizer, splitter = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()]), pre_tokenizers
         words_of = [
@@ -86,7 +85,6 @@ class TextModality(Modality):
             [{'text': "the cat's hat"}]
         """
         from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-        from transformers import PreTrainedTokenizerFast
 
         texts = list(texts)
         if not any(text.strip() for text in texts):
@@ -165,7 +163,8 @@ class TextModality(Modality):
         no_words = (torch.isin(ids, torch.tensor(self.tokenizer.all_special_ids)) | ~mask).all(1)
         for i in (full | no_words).nonzero().flatten().tolist():
             text = examples[i]
-            if full[i] and len(self.tokenizer(text, verbose=False, add_special_tokens=special)["input_ids"]) > len(ids[i]):
+            whole = self.tokenizer(text, verbose=False, add_special_tokens=special)["input_ids"] if full[i] else []
+            if len(whole) > self.max_length:
                 kept = self.tokenizer.decode(ids[i], skip_special_tokens=True)
                 warnings.warn(f"text cut after {self.max_length} tokens: {text!r} is read as {kept!r}.", stacklevel=4)
             if no_words[i]:
@@ -175,6 +174,9 @@ class TextModality(Modality):
         return {"max_length": self.max_length}
 
     def save(self, folder: str) -> None:
+        if isinstance(self.tokenizer, PreTrainedTokenizerFast):  # else what was read last would be saved with it
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.save_pretrained(folder)
 
     @classmethod
