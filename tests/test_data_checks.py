@@ -58,6 +58,12 @@ def test_stops_at_the_first_bad_example_and_reads_what_is_too_much_at_once_one_b
     assert seen == ["a", ""]
 
 
+def test_reads_good_examples_together():
+    sizes = []
+    readable_examples(Dataset.from_dict({"text": ["a"] * 41}), {"text": lambda examples: sizes.append(len(examples))})
+    assert sum(sizes) == 41 and len(sizes) == 3
+
+
 def test_good_data_stays_as_it_is():
     good = DATA.select([0, 2])
     assert readable_examples(good, {"text": read}) is good

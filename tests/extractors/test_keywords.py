@@ -1,6 +1,7 @@
 import pytest
 import torch
 from extractors.conformance import ExtractorConformance
+from tokenizers import Tokenizer
 from transformers import AutoModel
 
 from regen_hf import KeywordExtractor, KeywordExtractorConfig, RepresentationSpec, TextModality
@@ -67,3 +68,12 @@ def test_refuses_what_it_cannot_take(text, rule):
         KeywordExtractorConfig(stop_words=["The"])
     with pytest.raises(ValueError, match="got None: use KeywordExtractor.from_tokenizer"):
         KeywordExtractor.from_components()
+
+
+def test_a_tokenizer_that_pads_or_cuts_makes_the_same_codes(text, rule):
+    backend = Tokenizer.from_str(rule.config.tokenizer)
+    backend.enable_padding()
+    backend.enable_truncation(2)
+    same = KeywordExtractor(KeywordExtractorConfig(tokenizer=backend.to_str(), stop_words=STOP))
+    found, other = (each.encode(**text.as_target(TEXTS)) for each in (rule, same))
+    assert torch.equal(found.values, other.values) and torch.equal(found.mask, other.mask)
