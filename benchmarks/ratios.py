@@ -32,8 +32,8 @@ from regen_hf import (
     train,
     write_cache,
 )
-from regen_hf.accelerators import computes_bf16
-from regen_hf.optimizers import make_optimizers, make_schedule
+from regen_hf.training.accelerators import computes_bf16
+from regen_hf.training.optimizers import make_optimizers, make_schedule
 
 SIZE = 32
 WORDS = "red blue green black heart cat dog face with open hand star moon sun of and".split()  # noqa: SIM905

@@ -12,7 +12,7 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as PILImage
 
 from regen_hf import ImageModality, Representation, RepresentationCache, RepresentationSpec, extract
-from regen_hf.extraction import write_cache
+from regen_hf.cache.extraction import write_cache
 
 CODES = RepresentationSpec((2, 3), 1000)
 RAGGED = RepresentationSpec((None,), 1000)

@@ -28,7 +28,7 @@ def few_threads():
 @pytest.fixture
 def small_shards(monkeypatch):
     """Shards of 6 rows, which are written in chunks of 4 and 2."""
-    from regen_hf import shards
+    from regen_hf.cache import shards
 
     monkeypatch.setattr(shards, "SHARD_ROWS", 6)
     monkeypatch.setattr(shards, "CHUNK_BYTES", 40)

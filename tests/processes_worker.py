@@ -12,7 +12,7 @@ import tiny
 import torch
 
 from regen_hf import Batches, StageArguments, train
-from regen_hf.processes import processes
+from regen_hf.runtime.processes import processes
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(40, *tiny.IMAGE, generator=GENERATOR) * 2 - 1

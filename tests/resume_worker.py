@@ -20,8 +20,8 @@ from regen_hf import (
     StageArguments,
     train_regenerator,
 )
-from regen_hf.processes import processes
-from regen_hf.run_folder import RUN
+from regen_hf.runtime.processes import processes
+from regen_hf.training.run_folder import RUN
 
 
 def pairs() -> Dataset:

@@ -10,7 +10,7 @@ from named_extractors import EXTRACTORS
 from transformers import AutoModel, BertConfig
 
 from regen_hf import AutoregressiveGenerator, RegenerationModel, RegressionGenerator, Representation, RepresentationSpec
-from regen_hf.auto import load_extractor
+from regen_hf.parts.auto import load_extractor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

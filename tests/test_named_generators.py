@@ -38,7 +38,7 @@ from regen_hf import (
     RepresentationSpec,
     VocoderGenerator,
 )
-from regen_hf.auto import load_generator
+from regen_hf.parts.auto import load_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,7 +7,7 @@ from named_generators import GENERATORS
 
 import regen_hf
 from regen_hf import PreTrainedExtractor, PreTrainedGenerator, RuleExtractor
-from regen_hf.auto import read_config
+from regen_hf.parts.auto import read_config
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 MARKS = "<!-- slots -->\n", "<!-- end of slots -->"

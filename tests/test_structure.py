@@ -12,37 +12,69 @@ import regen_hf
 
 SOURCE = Path(regen_hf.__file__).parent
 FLOORS = [
-    {"outputs", "files", "arguments", "interruption", "trackers", "processes", "pretrained", "espeak", "scores"},
-    {"contracts", "batches", "optimizers", "checkpoints", "accelerators", "data_checks", "representations", "lengths"},
-    {"auto", "diffusers_module", "spectral", "modalities", "training", "run_folder", "shards"},
-    {"extractors", "generators", "losses", "configuration_regeneration", "processing_regeneration", "fingerprints"},
-    {"modeling_regeneration", "extraction"},
-    {"pipeline_regeneration", "predictions", "joint", "lora", "summary", "model_card", "stage_checks"},
+    {"parts", "speech", "runtime"},
+    {"modalities", "training"},
+    {"extractors", "generators", "losses", "cache", "configuration_regeneration", "processing_regeneration"},
+    {"modeling_regeneration"},
+    {"pipeline_regeneration", "sharing"},
     {"stages"},
-    {"cli_arguments"},
     {"cli"},
     {"__init__", "__main__"},
 ]
-FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+GENERATORS = [{"sources"}, {"autoregressive", "diffusion", "parallel", "waves"}, {"__init__"}]
+"""Imports go down only: a room imports from lower floors, and none from its own."""
 
 
-def room(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+def floor(floors: list[set[str]], room: str) -> int:
+    found = [number for number, rooms in enumerate(floors) if room in rooms]
+    assert found, f"{room} is on no floor: add it to the plan above"
+    return found[0]
 
 
-def imported_rooms(path: Path):
-    depth = len(path.relative_to(SOURCE).parts)
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == depth:
-            yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
-        if isinstance(node, ast.ImportFrom | ast.Import) and "regen_hf" in ast.unparse(node):
-            raise AssertionError(f"{path} imports regen_hf by name")
+def imports(source: Path, within: str = "") -> set[tuple[str, str]]:
+    """Which room imports from which, below `source` or below one of its rooms: files and folders side by side."""
+    top, found = source / within, set()
+    for path in top.rglob("*.py"):
+        place = path.relative_to(source).with_suffix("").parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                base = (*place[: len(place) - node.level], *(node.module or "").split("."))
+                targets = [base] if node.module else [(*base[:-1], alias.name) for alias in node.names]
+                for target in targets:
+                    rooms = [p[len(Path(within).parts) :][:1] for p in (place, target) if p[0] == within or not within]
+                    if len(rooms) == 2 and rooms[0] != rooms[1] and all(rooms):
+                        found.add((rooms[0][0], rooms[1][0]))
+    return found
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_go_down_only(path):
-    for lower in imported_rooms(path):
-        assert FLOOR[lower] < FLOOR[room(path)], f"{room(path)} imports {lower}"
+@pytest.mark.parametrize("within, floors", [("", FLOORS), ("generators", GENERATORS)], ids=["library", "generators"])
+def test_imports_go_down_only(within, floors):
+    for upper, lower in sorted(imports(SOURCE, within)):
+        assert floor(floors, lower) < floor(floors, upper), f"{upper} imports {lower}"
+
+
+def test_nothing_imports_the_library_by_its_name():
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                assert "regen_hf" not in ast.unparse(node), path
+
+
+@pytest.mark.parametrize("within", ["", "generators"])
+def test_each_room_says_what_it_may_import_and_imports_no_more(within):
+    found = imports(SOURCE, within)
+    for path in (SOURCE / within).glob("*/__init__.py"):
+        text = " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split())
+        said = re.search(r"May import (.*)\.$|Imports nothing else of the library\.$", text)
+        assert said, f"{path.parent.name} does not say what it may import"
+        for lower in (lower for upper, lower in found if upper == path.parent.name):
+            may = set(re.findall(r"\w+", said[1] or ""))
+            assert {lower, "everything"} & may, f"{path.parent.name} imports {lower}, which its `__init__` does not say"
+
+
+def test_a_room_has_at_most_a_dozen_files():
+    for path in SOURCE.rglob("__init__.py"):
+        assert len([file for file in path.parent.glob("*.py") if file != path]) <= 12, path.parent
 
 
 def test_every_module_has_its_tests():
@@ -102,13 +134,14 @@ def test_everything_public_has_a_docstring():
 
 
 @pytest.mark.parametrize("name", [
-    "diffusers_module", "auto", "extractors.autoencoder", "extractors.codec", "extractors.downsample",
-    "extractors.encoder", "extractors.identity", "extractors.log_mel", "generators.masked", "generators.regression",
-    "generators.vocoder", "generators.aligned_diffusion", "generators.alignment", "generators.ctc",
-    "generators.griffin_lim", "generators.inverse_stft", "extractors.token_autoencoder", "modalities.audio",
-    "modalities.combination", "modalities.phoneme", "extractors.keywords", "extractors.harmony", "scores",
-    "generators.autoregressive", "generators.diffusion", "modalities.label", "modalities.text",
-    "modeling_regeneration", "extraction", "espeak", "extractors.phonemes",
+    "parts.diffusers_module", "parts.auto", "extractors.autoencoder", "extractors.codec", "extractors.downsample",
+    "extractors.encoder", "extractors.identity", "extractors.log_mel", "generators.parallel.masked",
+    "generators.parallel.regression", "generators.waves.vocoder", "generators.diffusion.aligned_diffusion",
+    "generators.sources.alignment", "generators.parallel.ctc", "generators.waves.griffin_lim",
+    "generators.waves.inverse_stft", "extractors.token_autoencoder", "modalities.audio", "modalities.combination",
+    "modalities.phoneme", "extractors.keywords", "extractors.harmony", "modalities.score_codes",
+    "generators.autoregressive.autoregressive", "generators.diffusion.diffusion", "modalities.label",
+    "modalities.text", "modeling_regeneration", "cache.extraction", "speech.espeak", "extractors.phonemes",
 ])  # fmt: skip
 def test_examples_in_docstrings_run(name):
     import doctest
@@ -117,3 +150,11 @@ def test_examples_in_docstrings_run(name):
     module = importlib.import_module(f"regen_hf.{name}")
     result = doctest.testmod(module, extraglobs={"torch": __import__("torch")})
     assert result.attempted and not result.failed
+
+
+if __name__ == "__main__":  # python tests/test_structure.py [FOLDER]: the rooms of this tree or another, in numbers
+    source = Path(sys.argv[1]) if len(sys.argv) > 1 else SOURCE
+    for within in ("", "generators"):
+        top = source / within
+        rooms = [path for path in top.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))]
+        print(f"{within or 'regen_hf'}: {len(rooms)} rooms, {len(imports(source, within))} imports between them")

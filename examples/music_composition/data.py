@@ -11,7 +11,7 @@ from task import is_held_out
 from regen_hf import HarmonyExtractor, ScoreModality, readable_examples
 from regen_hf.extractors.harmony import BOOKS
 from regen_hf.modalities.score import as_stream
-from regen_hf.scores import FIRST_PITCH, sounding
+from regen_hf.modalities.score_codes import FIRST_PITCH, sounding
 
 SHIFTS = range(-3, 4)
 """By how many semitones each chorale is moved, for training only: further off are keys that few chorales are in."""

@@ -6,8 +6,8 @@ from rules import FIFTH, RANGES, by_the_rules
 
 from regen_hf import HarmonyExtractor, RegenerationPipeline, Representation
 from regen_hf.extractors.harmony import BOOKS, chords, pitch_classes
-from regen_hf.outputs import concatenate
-from regen_hf.scores import FIRST_PITCH, sounding
+from regen_hf.modalities.score_codes import FIRST_PITCH, sounding
+from regen_hf.parts.outputs import concatenate
 
 
 def measure(pipe: RegenerationPipeline, held, column: str, size: int = 8) -> dict:

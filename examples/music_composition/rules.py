@@ -4,7 +4,7 @@ import torch
 from transformers import LogitsProcessor
 
 from regen_hf import RegenerationModel
-from regen_hf.scores import FIRST_PITCH, sounding
+from regen_hf.modalities.score_codes import FIRST_PITCH, sounding
 
 RANGES = ((60, 81), (53, 74), (48, 69), (40, 64))
 """Of soprano, alto, tenor and bass, as MIDI numbers pitches."""

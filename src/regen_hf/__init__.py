@@ -6,15 +6,9 @@ Importing it registers the models with transformers' Auto classes and the task `
 from transformers import AutoConfig, AutoModel, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .arguments import StageArguments, StageResult
-from .auto import load_extractor, load_generator
-from .batches import Batches, StreamedBatches
+from .cache.extraction import extract, write_cache
+from .cache.representations import RepresentationCache
 from .configuration_regeneration import RegenerationConfig
-from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator, RuleExtractor
-from .data_checks import check_columns, readable_examples
-from .diffusers_module import DiffusersModule, DiffusersModuleConfig
-from .espeak import phonemes, speak
-from .extraction import extract, write_cache
 from .extractors import (
     AutoencoderExtractor,
     AutoencoderExtractorConfig,
@@ -37,7 +31,6 @@ from .extractors import (
     TokenAutoencoderExtractor,
     TokenAutoencoderExtractorConfig,
 )
-from .files import check_output_folder
 from .generators import (
     AlignedDiffusionGenerator,
     AlignedDiffusionGeneratorConfig,
@@ -58,8 +51,6 @@ from .generators import (
     VocoderGenerator,
     VocoderGeneratorConfig,
 )
-from .interruption import TrainingInterrupted
-from .lora import add_lora
 from .losses import AdversarialLoss, ExtractorWithLosses, PerceptualLoss
 from .modalities import (
     AudioModality,
@@ -75,16 +66,25 @@ from .modalities import (
     save_sheet,
     save_video,
 )
-from .model_card import write_model_card
 from .modeling_regeneration import RegenerationModel
-from .outputs import LossOutput, RegenerationOutput, Representation, RepresentationSpec
+from .parts.auto import load_extractor, load_generator
+from .parts.contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator, RuleExtractor
+from .parts.diffusers_module import DiffusersModule, DiffusersModuleConfig
+from .parts.outputs import LossOutput, RegenerationOutput, Representation, RepresentationSpec
+from .parts.pretrained import HubReference
 from .pipeline_regeneration import RegenerationPipeline
-from .pretrained import HubReference
 from .processing_regeneration import RegenerationProcessor
-from .representations import RepresentationCache
-from .stages import train_regenerator
-from .summary import plot_losses, summarize
-from .training import train
+from .runtime.data_checks import check_columns, readable_examples
+from .runtime.files import check_output_folder
+from .sharing.model_card import write_model_card
+from .sharing.summary import plot_losses, summarize
+from .speech.espeak import phonemes, speak
+from .stages.lora import add_lora
+from .stages.stages import train_regenerator
+from .training.arguments import StageArguments, StageResult
+from .training.batches import Batches, StreamedBatches
+from .training.interruption import TrainingInterrupted
+from .training.loop import train
 
 __version__ = "0.1.0"
 

@@ -6,8 +6,8 @@ from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
-from .contracts import GeneratorConfig
-from .outputs import RepresentationSpec
+from .parts.contracts import GeneratorConfig
+from .parts.outputs import RepresentationSpec
 
 REMOTE_CODE_FILE = "regeneration_remote_code"
 REMOTE_CODE = """# Lets transformers load this model with `trust_remote_code=True` where regen_hf is not imported.

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from .auto import load_extractor, load_generator
 from .configuration_regeneration import RegenerationConfig
-from .contracts import PreTrainedExtractor, PreTrainedGenerator, check_settings
-from .outputs import LossOutput, RegenerationOutput, Repeatable, Representation
+from .parts.auto import load_extractor, load_generator
+from .parts.contracts import PreTrainedExtractor, PreTrainedGenerator, check_settings
+from .parts.outputs import LossOutput, RegenerationOutput, Repeatable, Representation
 
 
 class RegenerationModel(PreTrainedGenerator):

@@ -8,8 +8,8 @@ from typing import Any
 from transformers import BatchFeature, ProcessorMixin
 from transformers.utils import PROCESSOR_NAME
 
-from .contracts import _LocalClass
 from .modalities import Modality
+from .parts.contracts import _LocalClass
 
 SUBFOLDERS = {"source": "", "target": "target"}  # where each side keeps what it saves, such as a tokenizer
 

@@ -11,7 +11,7 @@ from music21 import converter, musicxml
 from transformers import pipeline
 
 from regen_hf import Representation, ScoreModality
-from regen_hf.scores import FIRST_PITCH
+from regen_hf.modalities.score_codes import FIRST_PITCH
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LOWEST = ScoreModality().lowest

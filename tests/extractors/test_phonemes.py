@@ -3,7 +3,8 @@ import torch
 from extractors.conformance import ExtractorConformance
 from transformers import AutoModel, PreTrainedTokenizer
 
-from regen_hf import PhonemeExtractor, PhonemeExtractorConfig, RepresentationSpec, TextModality, espeak
+from regen_hf import PhonemeExtractor, PhonemeExtractorConfig, RepresentationSpec, TextModality
+from regen_hf.speech import espeak
 
 TEXTS = ["the cat's hat", "a dog"]
 

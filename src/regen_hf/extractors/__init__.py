@@ -1,4 +1,7 @@
-"""One file a kind of Y′."""
+"""One file a kind of Y′: rules, and models that learn it from Y alone or are pretrained.
+
+May import parts, modalities and speech.
+"""
 
 from .autoencoder import AutoencoderExtractor, AutoencoderExtractorConfig
 from .codec import CodecExtractor, CodecExtractorConfig

@@ -8,11 +8,11 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from ..contracts import ExtractorConfig, PreTrainedExtractor, check_settings
-from ..diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
-from ..lengths import by_length
-from ..outputs import LossOutput, Representation, RepresentationSpec
-from ..pretrained import HubReference
+from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
+from ..parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
+from ..parts.lengths import by_length
+from ..parts.outputs import LossOutput, Representation, RepresentationSpec
+from ..parts.pretrained import HubReference
 
 KINDS = ("latents", "codes")
 CHANNELS = ("in_channels", "audio_channels", "num_channels", "input_channels")

@@ -11,11 +11,11 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-from ..contracts import ExtractorConfig, PreTrainedExtractor, check_settings
-from ..lengths import by_length, random_segments
-from ..outputs import LossOutput, Representation, RepresentationSpec
-from ..pretrained import HubReference, freeze, hosted
-from ..spectral import spectral_distance
+from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
+from ..parts.lengths import by_length, random_segments
+from ..parts.outputs import LossOutput, Representation, RepresentationSpec
+from ..parts.pretrained import HubReference, freeze, hosted
+from ..speech.spectral import spectral_distance
 
 # What codecs call the same things, from class to class.
 RATES = ("sampling_rate", "sample_rate", "input_sampling_rate")

@@ -22,10 +22,10 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import cached_file
 
-from ..contracts import ExtractorConfig, PreTrainedExtractor, check_settings
-from ..lengths import by_length
-from ..outputs import LossOutput, Representation, RepresentationSpec
-from ..pretrained import HubReference, freeze, hosted
+from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
+from ..parts.lengths import by_length
+from ..parts.outputs import LossOutput, Representation, RepresentationSpec
+from ..parts.pretrained import HubReference, freeze, hosted
 
 # What an encoder reads, by what its `forward` calls it.
 KINDS = {"pixel_values": "image", "input_values": "audio", "input_ids": "text"}

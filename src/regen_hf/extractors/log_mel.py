@@ -2,10 +2,10 @@
 
 import torch
 
-from ..contracts import ExtractorConfig, RuleExtractor
-from ..lengths import by_length
-from ..outputs import Representation, RepresentationSpec
-from ..spectral import log_mel
+from ..parts.contracts import ExtractorConfig, RuleExtractor
+from ..parts.lengths import by_length
+from ..parts.outputs import Representation, RepresentationSpec
+from ..speech.spectral import log_mel
 
 
 class LogMelExtractorConfig(ExtractorConfig):

@@ -14,9 +14,9 @@ from transformers import initialization as init
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
-from ..contracts import ExtractorConfig, PreTrainedExtractor, check_settings
-from ..outputs import LossOutput, Representation, RepresentationSpec
-from ..pretrained import hosted, refuse_reference
+from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
+from ..parts.outputs import LossOutput, Representation, RepresentationSpec
+from ..parts.pretrained import hosted, refuse_reference
 
 IGNORED = -100
 

@@ -1,15 +1,18 @@
-"""One file a family of generators: priors X→Y′ and decoders Y′→Y."""
+"""One room a family of generators: priors X→Y′ and decoders Y′→Y.
 
-from .aligned_diffusion import AlignedDiffusionGenerator, AlignedDiffusionGeneratorConfig
-from .autoregressive import AutoregressiveGenerator
-from .configuration_autoregressive import AutoregressiveGeneratorConfig
-from .ctc import CTCGenerator, CTCGeneratorConfig
-from .diffusion import DiffusionGenerator, DiffusionGeneratorConfig
-from .griffin_lim import GriffinLimGenerator, GriffinLimGeneratorConfig
-from .inverse_stft import InverseSTFTGenerator, InverseSTFTGeneratorConfig
-from .masked import MaskedGenerator, MaskedGeneratorConfig
-from .regression import RegressionGenerator, RegressionGeneratorConfig
-from .vocoder import VocoderGenerator, VocoderGeneratorConfig
+May import parts and speech.
+"""
+
+from .autoregressive.autoregressive import AutoregressiveGenerator
+from .autoregressive.configuration_autoregressive import AutoregressiveGeneratorConfig
+from .diffusion.aligned_diffusion import AlignedDiffusionGenerator, AlignedDiffusionGeneratorConfig
+from .diffusion.diffusion import DiffusionGenerator, DiffusionGeneratorConfig
+from .parallel.ctc import CTCGenerator, CTCGeneratorConfig
+from .parallel.masked import MaskedGenerator, MaskedGeneratorConfig
+from .parallel.regression import RegressionGenerator, RegressionGeneratorConfig
+from .waves.griffin_lim import GriffinLimGenerator, GriffinLimGeneratorConfig
+from .waves.inverse_stft import InverseSTFTGenerator, InverseSTFTGeneratorConfig
+from .waves.vocoder import VocoderGenerator, VocoderGeneratorConfig
 
 __all__ = [
     "AlignedDiffusionGenerator",

@@ -1,4 +1,7 @@
-"""One file a loss that an extractor may learn from beside its own."""
+"""One file a loss that an extractor may learn from beside its own.
+
+May import parts.
+"""
 
 from .adversarial import AdversarialLoss
 from .combined import ExtractorWithLosses

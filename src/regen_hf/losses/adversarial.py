@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from ..outputs import LossOutput
+from ..parts.outputs import LossOutput
 from .base import check_images
 
 

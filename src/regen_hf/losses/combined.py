@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ..contracts import PreTrainedExtractor
-from ..outputs import LossOutput
+from ..parts.contracts import PreTrainedExtractor
+from ..parts.outputs import LossOutput
 
 
 class ExtractorWithLosses(nn.Module):

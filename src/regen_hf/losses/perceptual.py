@@ -9,7 +9,7 @@ from transformers.backbone_utils import BackboneMixin
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from ..outputs import LossOutput
+from ..parts.outputs import LossOutput
 from .base import check_images
 
 

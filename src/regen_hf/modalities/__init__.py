@@ -1,4 +1,7 @@
-"""One file a kind of data: from what people hold to tensors, and back."""
+"""One file a kind of data: from what people hold to tensors, and back.
+
+May import speech.
+"""
 
 from .audio import AudioModality
 from .base import Modality

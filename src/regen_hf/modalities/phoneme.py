@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..espeak import UNKNOWN, check_inventory, inventory_of, phonemes, spelled
+from ..speech.espeak import UNKNOWN, check_inventory, inventory_of, phonemes, spelled
 from .base import Modality
 from .text import check_texts
 

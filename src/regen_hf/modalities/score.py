@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from ..scores import FIRST_PITCH, HOLD, REST
 from .base import Modality
+from .score_codes import FIRST_PITCH, HOLD, REST
 
 
 class ScoreModality(Modality):

@@ -1,0 +1,4 @@
+"""Y′ of a whole dataset: extracted once, fingerprinted, sharded, read fast.
+
+May import parts, modalities and runtime.
+"""

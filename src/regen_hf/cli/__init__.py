@@ -1,0 +1,8 @@
+"""The command `regen-hf`: one file a command, and their options.
+
+May import everything; nothing imports it.
+"""
+
+from .commands import main
+
+__all__ = ["main"]

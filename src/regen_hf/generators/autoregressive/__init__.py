@@ -1,0 +1,4 @@
+"""Codes by next-code prediction, with any language model of transformers.
+
+May import parts and sources.
+"""

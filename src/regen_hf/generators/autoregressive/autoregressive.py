@@ -1,0 +1,438 @@
+"""Codes one after the other, by the decoder of any language model of transformers."""
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import EncoderDecoderCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
+from transformers.utils import ModelOutput
+
+from ...parts.contracts import PreTrainedGenerator, check_settings
+from ...parts.outputs import LossOutput, Representation, RepresentationSpec
+from ..sources.alignment import ctc_loss
+from ..sources.conditioning import SOURCE_NAMES, Condition, SourceEncoder, describe_source
+from ..sources.perturbing import disturb
+from ..sources.source_encoders import load_source_encoders
+from .code_order import ORDERS, CodeHead
+from .configuration_autoregressive import AutoregressiveGeneratorConfig
+from .copying import CopyAttention
+from .guided_cache import cache_of, paired
+from .language_model import (
+    LanguageModel,
+    build_decoder,
+    linear_head,
+    load_language_model,
+    resize_vocabulary,
+    sees_source,
+)
+
+MOST_PLACES = 1500  # where nothing else limits them: half a minute of most codecs
+
+
+class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
+    """Makes codes by next-code prediction, as DALL·E (Ramesh et al., 2021), LlamaGen (Sun et al., 2024) and MusicGen
+    (Copet et al., 2023) do.
+
+    A decoder with cross-attention attends to the source; before any other, such as Llama's, the source is put as a
+    prefix. Where a pretrained language model has as many tokens as there are codes, the codes are its tokens: it
+    keeps its embeddings and its head.
+
+    Example:
+        >>> from transformers import GPT2Config
+        >>> decoder = GPT2Config(n_positions=4, n_embd=8, n_layer=1, n_head=2)
+        >>> prior = AutoregressiveGenerator.from_components(decoder, target_shape=(2, 2), num_codes=16, num_classes=3)
+        >>> prior.generate(class_labels=torch.tensor([[2]]), do_sample=False).values.shape
+        torch.Size([1, 2, 2])
+    """
+
+    config_class = AutoregressiveGeneratorConfig
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_flash_attn = True
+
+    def __init__(
+        self,
+        config: AutoregressiveGeneratorConfig,
+        language_model: PreTrainedModel | None = None,
+        source_encoders: dict[str, PreTrainedModel] | None = None,
+    ):
+        super().__init__(config)
+        self.language_model = language_model or build_decoder(config.language_model_config)
+        self._attends = sees_source(self.language_model)
+        self._order = ORDERS[config.order](config.num_codes, config.num_codebooks)
+        self._check_positions()
+        width = self.language_model.config.hidden_size
+        self.head = CodeHead(width, config.num_codes, config.num_codebooks, config.ends, tied=config.ties_head)
+        if config.ties_head and (found := self.language_model.get_input_embeddings().embedding_dim) != width:
+            raise ValueError(f"`ties_head` needs embeddings as wide as the hidden states, got {found} and {width}.")
+        self.copy_attention = CopyAttention(width, config.num_codes) if config.copies else None
+        reads = not config.reads_codes
+        self.source_encoder = SourceEncoder(config, width, source_encoders, reads_representation=reads)
+        self.alignment_head = nn.Linear(width, config.num_codes + 1) if config.alignment_weight else None
+        self.post_init()
+        end, start = self._order.end, self._order.start
+        self.generation_config.update(decoder_start_token_id=start, bos_token_id=start, pad_token_id=start)
+        self.generation_config.eos_token_id = end if config.ends else None
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, CodeHead) and module.weight is not None:
+            init.normal_(module.weight, std=0.02)
+        if isinstance(module, CopyAttention):
+            module.init_weights()
+
+    @classmethod
+    def from_components(
+        cls,
+        language_model: str | PreTrainedModel | PreTrainedConfig,
+        target_shape: tuple[int | None, ...],
+        num_codes: int,
+        source_encoder: Any = None,
+        representation_encoder: Any = None,
+        **settings,
+    ) -> "AutoregressiveGenerator":
+        """
+        Args:
+            language_model: a language model of transformers by name, live, or new from a config: a decoder, such as
+                GPT-2 or Llama, or an encoder-decoder, such as T5 or BART, whose encoder then reads the source text
+                if there is no other source.
+            target_shape, num_codes: what the codes are.
+            source_encoder: a transformers encoder of text, images or waveforms by name, live, or new from a config;
+                several in a list; `None` where X is nothing of this kind.
+            representation_encoder: likewise, for the positions of a source representation.
+            settings: the other fields of [`AutoregressiveGeneratorConfig`].
+        """
+        check_settings(AutoregressiveGeneratorConfig, settings)
+        encoders = load_source_encoders(source_encoder, representation_encoder)
+        others = encoders or any(settings.get(name) for name in ("num_classes", "source_shape"))
+        reads_prefix = settings.get("prefix_vocabulary_size")
+        loaded = load_language_model(language_model, has_source=not reads_prefix)
+        if loaded.encoder is not None and not others and not reads_prefix:
+            encoders = {"source_encoder": loaded.encoder}
+        if target_shape[-1] is None:
+            settings.setdefault("max_places", min(MOST_PLACES, _room(loaded.decoder, settings)))
+        same = num_codes == loaded.decoder.config.vocab_size and settings.get("num_codebooks", 1) == 1
+        settings.setdefault("shares_vocabulary", same and not isinstance(language_model, PreTrainedConfig))
+        head = linear_head(loaded.model) if settings["shares_vocabulary"] else None
+        config = AutoregressiveGeneratorConfig(
+            language_model_config=loaded.decoder.config.to_dict(),
+            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            target_shape=list(target_shape),
+            num_codes=num_codes,
+            **settings,
+        )
+        kept = max(config.prefix_vocabulary_size or 0, num_codes if config.shares_vocabulary else 0)
+        resize_vocabulary(loaded.decoder, config.vocabulary_size, kept)
+        config.language_model_config = type(loaded.decoder.config).from_dict(loaded.decoder.config.to_dict())
+        generator = cls(config, language_model=loaded.decoder, source_encoders=encoders)
+        if config.shares_vocabulary:
+            generator._take_tokens(loaded, head)
+        return generator
+
+    @classmethod
+    def hosts(cls, described: dict, target: RepresentationSpec) -> bool:
+        kind = described.get("model_type")
+        writes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        return target.num_codes is not None and (writes or kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
+
+    @classmethod
+    def for_spec(cls, part, target: RepresentationSpec, source: RepresentationSpec | None, **settings):
+        described = {"num_codebooks": target.num_codebooks, "target_rate": target.rate, **describe_source(source)}
+        return cls.from_components(part, target.shape, target.num_codes, **{**described, **settings})
+
+    def _check_positions(self) -> None:
+        decoder, length = self.language_model, self._order.length(self.config.places) + int(self.config.ends)
+        positions = getattr(decoder.config, "max_position_embeddings", None)
+        if positions is not None and positions < length:
+            raise ValueError(
+                f"{type(decoder).__name__} has {positions} positions, but {self.config.target_spec} needs {length}."
+            )
+
+    @torch.no_grad()
+    def _take_tokens(self, loaded: LanguageModel, head: torch.Tensor | None) -> None:
+        """The codes are the tokens of a pretrained model, and so are the two ends where it knows them."""
+        embeddings = self.language_model.get_input_embeddings().weight
+        if loaded.start is not None:
+            embeddings[-1] = embeddings[loaded.start]
+        if self.config.ties_head:
+            if head is None or not torch.allclose(head[: self.config.num_codes], embeddings[: self.config.num_codes]):
+                raise ValueError(
+                    f"`ties_head` needs a language model whose head is its embeddings; {type(loaded.model).__name__} "
+                    "has another."
+                )
+        elif head is not None:
+            self.head.weight[:-1] = head[: self.config.num_codes]
+            if loaded.end is not None:
+                self.head.weight[-1] = head[loaded.end]
+
+    def _tied_rows(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The head's rows of the codes and of the end, where they are those of the embeddings."""
+        if not self.config.ties_head:
+            return None
+        rows, first = self.language_model.get_input_embeddings().weight, self.config.first_code
+        return rows[first : first + self.config.num_codes * self.config.num_codebooks], rows[-1:]
+
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        return self.source_encoder
+
+    def forward(
+        self,
+        target: torch.Tensor | None = None,
+        target_mask: torch.Tensor | None = None,
+        *,
+        encoder_outputs: BaseModelOutput | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        past_key_values: EncoderDecoderCache | None = None,
+        use_cache: bool | None = None,
+        guidance: float | None = None,
+        return_dict: bool = True,
+        **source: torch.Tensor,
+    ) -> LossOutput | Seq2SeqLMOutput:
+        """With `target` `(batch, *config.target_shape)`, the mean cross-entropy of its codes, and
+        `config.alignment_weight` times the loss of aligning them to the source; the remaining arguments are those of
+        one step of transformers' `generate`, and what [`SourceEncoder`] reads."""
+        if target is None:
+            condition = Condition.of(encoder_outputs.last_hidden_state, attention_mask)
+            return self._step(condition, decoder_input_ids, past_key_values, use_cache, guidance or 1.0)
+        if attention_mask is not None:
+            source["attention_mask"] = attention_mask
+        if (places := self._flat(target).shape[2]) > self.config.places:
+            raise ValueError(f"`target` has {places} places, more than the {self.config.places} of this generator.")
+        if self.training and self.config.source_noise and source.get("source") is not None:
+            given = source["source"], source.get("source_mask")
+            disturbed = disturb(*given, self.config.source_noise, self.config.source_num_codes)
+            source |= {"source": disturbed.values, "source_mask": disturbed.mask}
+        condition = aligned = self._read(source, len(target))
+        hidden = torch.rand(len(target), device=target.device) < self.config.condition_dropout
+        condition = self._hide(condition, hidden)
+        mask = None if target_mask is None else target_mask.flatten(1)
+        if self.config.source_stride is not None:
+            condition.check_places(places)
+        tokens, labels = self._order.tokens(self._flat(target), mask, self.config.ends)
+        states = self._hidden_states(tokens, 0, condition, use_cache=False).last_hidden_state[:, -tokens.shape[-1] :]
+        states = self._with_copies(states, tokens, 0, condition)
+        terms = {"cross_entropy": self.head.cross_entropy(states, labels, self._tied_rows())}
+        if self.alignment_head is not None:
+            aligned = aligned.in_front()
+            logits = self.alignment_head(aligned.hidden)
+            terms["alignment"] = self.config.alignment_weight * ctc_loss(logits, aligned.mask, target, target_mask)
+        return LossOutput(loss=sum(terms.values()), terms={name: term.detach() for name, term in terms.items()})
+
+    def _flat(self, codes: torch.Tensor) -> torch.Tensor:
+        """`(batch, codebooks, places)`"""
+        return codes.flatten(2) if self.config.num_codebooks > 1 else codes.flatten(1)[:, None]
+
+    def _read(self, source: dict[str, torch.Tensor], rows: int | None = None) -> Condition:
+        """What the source says. As a prefix it has its padding in front, so that what is written follows it at once."""
+        condition = self._own_tokens(source) if self.config.prefix_vocabulary_size else None
+        if condition is None:
+            condition = self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
+        if self.config.source_stride is not None:
+            return condition.strided(self.config.source_stride)
+        return condition if self._attends else condition.at_the_end()
+
+    def _hide(self, condition: Condition, rows: torch.Tensor) -> Condition:
+        """With the null source in some rows `(batch,)`: once in the place of a prefix, however long that was."""
+        found = self.source_encoder.hide(condition, rows)
+        if self._attends or self.config.source_stride is not None:
+            return found
+        last = torch.zeros_like(found.mask)
+        last[:, -1] = 1
+        return Condition(found.hidden, torch.where(rows[:, None], last, found.mask), found.pooled)
+
+    def _own_tokens(self, source: dict[str, torch.Tensor]) -> Condition:
+        """What the language model reads itself, in its own embeddings, after all else that there is."""
+        names = ("source", "source_mask") if self.config.reads_codes else ("input_ids", "attention_mask")
+        ids, mask = (source.get(name) for name in names)
+        if ids is None:
+            what = "codes" if self.config.reads_codes else "text"
+            raise ValueError(f"`{names[0]}` is missing: the language model of this generator reads the {what} itself.")
+        hidden = self.language_model.get_input_embeddings()(ids)
+        mask = torch.ones_like(ids) if mask is None else mask.long()
+        others = {name: value for name, value in source.items() if name not in names and value is not None}
+        checked = {"source": ids} if self.config.reads_codes else {}
+        condition = self.source_encoder(**checked, **others, batch_size=len(ids))
+        if others:
+            hidden, mask = torch.cat([condition.hidden, hidden], 1), torch.cat([condition.mask, mask], 1)
+        return Condition.of(hidden, mask)
+
+    def _embed(self, tokens: torch.Tensor, position: int) -> torch.Tensor:
+        """`(batch, length, width)` of tokens `(batch, codebooks at a step, length)` that begin at `position`."""
+        positions = torch.arange(position, position + tokens.shape[-1], device=tokens.device)
+        rows = self.config.first_code + self._order.slots(positions) * self.config.num_codes + tokens
+        rows = rows.masked_fill(tokens >= self.config.num_codes, self.config.vocabulary_size - 1)
+        return self.language_model.get_input_embeddings()(rows).sum(1)
+
+    def _hidden_states(self, tokens: torch.Tensor, position: int, condition: Condition, cache=None, use_cache=None):
+        """The decoder's output for tokens `(batch, codebooks at a step, length)` that begin at `position`."""
+        embedded = self._embed(tokens, position)
+        if self.config.source_stride is not None:
+            last = condition.mask.sum(1, keepdim=True) - 1  # of each row, where codebooks go on after it
+            positions = torch.arange(position, position + tokens.shape[-1], device=tokens.device)
+            beside = torch.minimum(self._order.places(positions)[None], last)
+            embedded = embedded + condition.hidden.take_along_dim(beside[..., None], 1).to(embedded.dtype)
+        if self._attends:
+            return self.language_model(
+                inputs_embeds=embedded, encoder_hidden_states=condition.hidden,
+                encoder_attention_mask=condition.mask, past_key_values=cache, use_cache=use_cache,
+            )  # fmt: skip
+        mask = torch.ones(len(tokens), position + tokens.shape[-1], dtype=torch.long, device=tokens.device)
+        if self.config.source_stride is None:
+            mask = torch.cat([condition.mask, mask], dim=1)
+        limit = getattr(self.language_model.config, "max_position_embeddings", None)
+        if limit is not None and mask.shape[1] > limit:
+            name = type(self.language_model).__name__
+            raise ValueError(f"{name} has {limit} positions, but a source and what is written take {mask.shape[1]}.")
+        places = (mask.cumsum(1) - 1).clamp(min=0)
+        if position == 0 and self.config.source_stride is None:
+            embedded = torch.cat([condition.hidden.to(embedded.dtype), embedded], dim=1)
+        return self.language_model(
+            inputs_embeds=embedded, attention_mask=mask, position_ids=places[:, -embedded.shape[1] :],
+            past_key_values=None if cache is None else cache.self_attention_cache, use_cache=use_cache,
+        )  # fmt: skip
+
+    def _with_copies(
+        self, states: torch.Tensor, tokens: torch.Tensor, position: int, condition: Condition
+    ) -> torch.Tensor:
+        if self.copy_attention is None:
+            return states
+        embeddings = self.language_model.get_input_embeddings()
+        size = getattr(embeddings, "embed_scale", 1.0) * embeddings.weight.detach().square().sum(-1).mean()
+        written = self._embed(tokens, position)[:, -states.shape[1] :]
+        return self.copy_attention(states, written, condition, size)
+
+    def _step(self, condition: Condition, ids, past_key_values, use_cache, guidance: float) -> Seq2SeqLMOutput:
+        at_once = self._order.rows(1)
+        tokens = ids.unflatten(0, (-1, at_once))
+        condition = condition.map(lambda tensor: tensor[::at_once].contiguous())
+        if guidance != 1:  # row 2i is guided by row 2i + 1, which sees the null source
+            away = self._hide(condition, torch.ones(len(tokens), dtype=torch.bool, device=ids.device))
+            condition = paired(condition, away)
+            tokens = tokens.repeat_interleave(2, dim=0)
+        position = 0 if past_key_values is None else past_key_values.get_seq_length()
+        if position and not self._attends and self.config.source_stride is None:
+            position -= condition.hidden.shape[1]
+        output = self._hidden_states(tokens, position, condition, past_key_values, use_cache)
+        books = self._order.next_books(position + tokens.shape[-1] - 1)
+        states = self._with_copies(output.last_hidden_state[:, -1:], tokens, position, condition)
+        logits = self.head.next_logits(states[:, 0], books, self._tied_rows())
+        if guidance != 1:
+            towards, away = logits.unflatten(0, (-1, 2)).unbind(1)
+            logits = torch.where(towards.isinf(), towards, away + guidance * (towards - away))
+        return Seq2SeqLMOutput(logits=logits.flatten(0, 1)[:, None], past_key_values=past_key_values)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        *,
+        guidance: float | None = None,
+        generator: torch.Generator | None = None,
+        **source_and_generation,
+    ) -> Representation:
+        """
+        Args:
+            guidance: how far the logits go from those of the null source towards those of the source; 1 is none.
+            generator: makes sampling repeatable for the same batch.
+            source_and_generation: what [`SourceEncoder`] reads, or `batch_size` where that is nothing; and what
+                transformers' `generate` takes: `do_sample` (true here by default), `temperature`, `top_k`, `top_p`,
+                `num_beams`, ...
+
+        Returns:
+            Codes `(batch, *config.target_shape)`, with a mask where their number varies. Then beams without sampling
+            and guidance come with their log-probabilities as `scores`.
+        """
+        defaults = {"guidance": 1.0, "do_sample": True, "top_k": 0, **(self.config.generation or {})}
+        default_guidance = defaults.pop("guidance")
+        guidance = default_guidance if guidance is None else guidance
+        self.config.check_guidance(guidance)
+        source = {name: value for name, value in source_and_generation.items() if name in SOURCE_NAMES}
+        generation = {k: v for k, v in {**defaults, **source_and_generation}.items() if k not in source}
+        if not generation["do_sample"]:  # transformers warns of options that only sampling reads
+            for name in defaults.keys() & {"top_k", "top_p", "temperature"}:
+                generation.pop(name, None)
+        for name in ("num_beams", "num_return_sequences"):
+            if self.config.order == "delay" and generation.get(name, 1) != 1:
+                raise ValueError(f"`{name}` must be 1 with `order` 'delay', got {generation[name]}.")
+        condition = self._read(source)
+        with _seeded(generator, self.device):
+            output = self._write(condition, guidance, generation)
+        made = self._written(
+            output.sequences[:, 1:], None if self.config.source_stride is None else condition.mask.bool()
+        )
+        if (scores := output.get("sequences_scores")) is not None and made.mask is not None and guidance == 1:
+            penalty = generation.get("length_penalty", 1.0)  # transformers' scores are divided by length ** penalty
+            longest = output.sequences.shape[1] - 1
+            length = made.mask.sum(1) * self.config.num_codebooks + 1  # with the end, where there is room for it
+            made.scores = scores * (length.clamp(max=longest) if self.config.ends else longest) ** penalty
+        return made
+
+    def _write(self, condition: Condition, guidance: float, generation: dict[str, Any]) -> ModelOutput:
+        """What transformers' `generate` gives: `sequences`, each with the start, and the scores of beams."""
+        config, order = self.config, self._order
+        given = generation.keys() & {"past_key_values", "cache_implementation"}
+        if (guidance != 1 or not self._attends) and not given and generation.setdefault("use_cache", True):
+            generation["past_key_values"] = cache_of(self.language_model, self._attends, guidance)
+        places, rows = config.places, None if config.ends else config.places
+        if config.source_stride is not None:
+            places = condition.hidden.shape[1]
+            if not config.varies:
+                condition.check_places(config.places)
+            if places > config.places:
+                raise ValueError(f"the source has {places} places, more than the {config.places} of this generator.")
+            rows = condition.mask.sum(1)
+        if processor := order.processor(rows):
+            generation["logits_processor"] = [*generation.get("logits_processor", []), processor]
+        length = order.length(places)
+        generation = {"min_new_tokens": 1 if config.ends else length, "max_new_tokens": length, **generation}
+        repeated = order.rows(1)
+        scored = generation.get("num_beams", 1) > 1 and not generation["do_sample"]
+        return GenerationMixin.generate(
+            self,
+            encoder_outputs=BaseModelOutput(last_hidden_state=condition.hidden.repeat_interleave(repeated, dim=0)),
+            attention_mask=condition.mask.repeat_interleave(repeated, dim=0),
+            guidance=guidance,
+            return_dict_in_generate=True,
+            output_scores=scored,
+            **generation,
+        )
+
+    def _written(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> Representation:
+        """The codes of tokens; `mask` `(batch, places)` says where they end, where the source does."""
+        codes = self._order.codes(tokens)
+        shape = tuple(self.config.target_shape)
+        if not self.config.varies:
+            return Representation(values=codes.reshape(-1, *shape))
+        if mask is None:
+            mask = (codes < self.config.num_codes).all(1).cumprod(1).bool()
+        mask = mask.repeat_interleave(len(codes) // len(mask), dim=0)  # of several targets for each source
+        codes = codes.masked_fill(~mask[:, None], 0)[:, :, : max(int(mask.sum(1).max()), 1)]
+        return Representation(values=codes if len(shape) > 1 else codes[:, 0], mask=mask[:, : codes.shape[2]])
+
+
+def _room(decoder: PreTrainedModel, settings: dict[str, Any]) -> int:
+    """As many places as a decoder has positions for."""
+    books, positions = settings.get("num_codebooks", 1), getattr(decoder.config, "max_position_embeddings", None)
+    if positions is None:
+        return MOST_PLACES
+    return positions - books if settings.get("order") == "delay" else (positions - 1) // books
+
+
+@contextlib.contextmanager
+def _seeded(generator: torch.Generator | None, device: torch.device):
+    """Lets `generator` decide what transformers draws from the global random state, which is left as it was."""
+    if generator is None:
+        yield
+        return
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,378 @@
+"""How a generator reads its source: text, a class, an image, audio, a representation, or several of them."""
+
+import inspect
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.configuration_utils import SubConfigSpec
+from transformers.models.auto.configuration_auto import AutoConfig
+
+from ...parts.contracts import GeneratorConfig
+from ...parts.lengths import by_length
+from ...parts.outputs import RepresentationSpec
+from .source_encoders import READERS, build_source_encoder
+from .statistics import ChannelStatistics
+
+
+def _encoder(model_type: str) -> SubConfigSpec:
+    return SubConfigSpec(config_class=AutoConfig, model_type=model_type, optional=True)
+
+
+class ConditionalGeneratorConfig(GeneratorConfig):
+    """
+    Args:
+        source_encoder_config: the transformers encoder that reads text.
+        source_image_encoder_config: the one that reads an image.
+        source_audio_encoder_config: the one that reads a waveform, or features of one.
+        source_representation_encoder_config: one that reads the representation, as `inputs_embeds` or, for a conformer
+            such as `Wav2Vec2BertModel`, as `input_features`; without it the
+            generator reads each of its positions by itself.
+        num_classes: the number of classes, where the source is a class.
+        source_shape: the shape of the representation, where the source is one.
+        source_num_codes, source_num_codebooks, source_rate: the rest of its description, as in [`RepresentationSpec`].
+        condition_dropout: how often training hides the source, so that `generate` can be guided; 0 learns no null
+            source and forbids guidance.
+    """
+
+    sub_configs_defaults = {
+        "source_encoder_config": _encoder("bert"),
+        "source_image_encoder_config": _encoder("vit"),
+        "source_audio_encoder_config": _encoder("wav2vec2"),
+        "source_representation_encoder_config": _encoder("bert"),
+    }
+
+    source_encoder_config: dict | PreTrainedConfig | None = None
+    source_image_encoder_config: dict | PreTrainedConfig | None = None
+    source_audio_encoder_config: dict | PreTrainedConfig | None = None
+    source_representation_encoder_config: dict | PreTrainedConfig | None = None
+    num_classes: int | None = None
+    source_shape: list[int | None] | tuple[int | None, ...] | None = None
+    source_num_codes: int | None = None
+    source_num_codebooks: int = 1
+    source_rate: float | None = None
+    condition_dropout: float = 0.1
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if not 0 <= self.condition_dropout < 1:
+            raise ValueError(f"`condition_dropout` must be in [0, 1), got {self.condition_dropout}.")
+        if self.source_shape is None:
+            for name in ("source_num_codes", "source_rate", "source_representation_encoder_config"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"`{name}` describes a source representation, which needs `source_shape`.")
+
+    @property
+    def source_spec(self) -> RepresentationSpec | None:
+        if self.source_shape is None:
+            return None
+        books, rate = self.source_num_codebooks, self.source_rate
+        return RepresentationSpec(tuple(self.source_shape), self.source_num_codes, books, rate)
+
+    @property
+    def reads_encoders(self) -> bool:
+        """Whether there is something to read that only an encoder can."""
+        return any(getattr(self, f"source_{reader}_config") is not None for reader in READERS.values())
+
+    def check_stride(self) -> None:
+        """Raises `ValueError` where `source_stride`, of those that have it, is no number of places, or it is not clear
+        of what."""
+        if (stride := self.source_stride) is None:
+            return
+        if not isinstance(stride, int) or stride < 1:
+            raise ValueError(f"`source_stride` must be None or a whole number of at least 1, got {stride!r}.")
+        kinds = [name for name in dict.fromkeys(READERS.values()) if getattr(self, f"source_{name}_config") is not None]
+        kinds += [name for name in ("num_classes", "source_shape") if getattr(self, name) is not None]
+        if len(kinds) != 1 or kinds == ["num_classes"]:
+            raise ValueError(f"`source_stride` needs one kind of source that has places, got {kinds or 'none'}.")
+
+    def check_guidance(self, guidance: float) -> None:
+        """Raises `ValueError` if `guidance` asks for a null source that was never learned."""
+        if guidance != 1 and self.condition_dropout == 0:
+            raise ValueError(
+                f"`guidance` must be 1, got {guidance}: this {type(self).__name__} has `condition_dropout` 0, so it "
+                "has learned no null source to be guided away from."
+            )
+
+
+def describe_source(source: RepresentationSpec | None) -> dict:
+    """The settings of a generator that reads such a representation."""
+    if source is None:
+        return {}
+    return {
+        "source_shape": list(source.shape),
+        "source_num_codes": source.num_codes,
+        "source_num_codebooks": source.num_codebooks,
+        "source_rate": source.rate,
+    }
+
+
+@dataclass
+class Condition:
+    """What the source says: `hidden` `(batch, length, width)`, its `mask` `(batch, length)`, and their mean."""
+
+    hidden: torch.Tensor
+    mask: torch.Tensor
+    pooled: torch.Tensor
+
+    @classmethod
+    def of(cls, hidden: torch.Tensor, mask: torch.Tensor) -> "Condition":
+        """With the mean of what is no padding."""
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return cls(hidden, mask, (hidden * weights).sum(1) / weights.sum(1).clamp(min=1))
+
+    def check_places(self, places: int) -> None:
+        """Raises `ValueError` unless there is one for each of the target's."""
+        if (found := self.hidden.shape[1]) != places:
+            raise ValueError(f"the source has {found} places by its `source_stride`, but the target {places}.")
+
+    def in_front(self) -> "Condition":
+        """With the real places of each row before its padding, in their order."""
+        return self._ordered((self.mask == 0).int())
+
+    def at_the_end(self) -> "Condition":
+        """With the real places of each row after its padding, in their order, and without what is padding in all."""
+        ordered = self._ordered((self.mask != 0).int())
+        longest = max(1, int((self.mask != 0).sum(1).max()))
+        return Condition(ordered.hidden[:, -longest:], ordered.mask[:, -longest:], self.pooled)
+
+    def _ordered(self, keys: torch.Tensor) -> "Condition":
+        order = keys.argsort(dim=1, stable=True)
+        return Condition(self.hidden.take_along_dim(order[..., None], 1), self.mask.gather(1, order), self.pooled)
+
+    def strided(self, stride: int) -> "Condition":
+        """With one place for each `stride` of them, the mean of those that are no padding.
+
+        Raises:
+            ValueError: for padding that is not at the end.
+        """
+        if (self.mask[:, 1:] > self.mask[:, :-1]).any():
+            raise ValueError("the mask of the source must be true first and then false, for `source_stride`.")
+        missing = -self.hidden.shape[1] % stride
+        mask = nn.functional.pad(self.mask, (0, missing)).unflatten(1, (-1, stride))
+        hidden = nn.functional.pad(self.hidden, (0, 0, 0, missing)).unflatten(1, (-1, stride))
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return Condition((hidden * weights).sum(2) / weights.sum(2).clamp(min=1), mask.amax(2), self.pooled)
+
+    def map(self, function) -> "Condition":
+        """The same with `function` applied to each tensor."""
+        return Condition(function(self.hidden), function(self.mask), function(self.pooled))
+
+
+class SourceEncoder(PreTrainedModel):
+    """Turns what there is of a source into hidden states, one kind after the other, and stands in a learned null
+    source where there is nothing to read.
+
+    A `PreTrainedModel`, because transformers loses the tied weights of a model that is the child of anything else.
+
+    Args:
+        config: the generator's.
+        width: the size of the hidden states that the generator takes.
+        encoders: live encoders instead of new ones, as [`load_source_encoders`] gives them.
+        reads_representation: false where the generator stacks a source representation onto what it makes.
+    """
+
+    config_class = ConditionalGeneratorConfig
+    base_model_prefix = ""
+    _supports_sdpa = True
+
+    def __init__(
+        self,
+        config: ConditionalGeneratorConfig,
+        width: int,
+        encoders: dict[str, PreTrainedModel] | None = None,
+        reads_representation: bool = True,
+    ):
+        super().__init__(config)
+        self.width = width
+        self.projections = nn.ModuleDict()
+        for name in dict.fromkeys((*READERS.values(), "representation_encoder")):  # two inputs have one reader
+            described = getattr(config, f"source_{name}_config")
+            live = (encoders or {}).get(f"source_{name}")
+            encoder = None if described is None else live or build_source_encoder(described)
+            setattr(self, name, encoder)
+            if encoder is not None:
+                self.projections[name] = _fitting(_output_width(encoder), width)
+        # a conformer, such as Wav2Vec2BertModel, has another name for vectors that it reads
+        embeds = (
+            inspect.signature(self.representation_encoder.forward).parameters if self.representation_encoder else ()
+        )
+        self._embeds = "inputs_embeds" if "inputs_embeds" in embeds else "input_features"
+        self.class_embedding = None if config.num_classes is None else nn.Embedding(config.num_classes, width)
+        self.statistics = self.representation_embedding = None
+        self.reads_representation = reads_representation and config.source_shape is not None
+        if config.source_shape is not None and config.source_num_codes is None:
+            self.statistics = ChannelStatistics(config.source_shape[0])
+        if self.reads_representation:
+            self.representation_embedding = self._representation_embedding()
+        self.null = nn.Parameter(torch.zeros(width))
+        self.post_init()
+
+    def _representation_embedding(self) -> nn.Module:
+        config, encoder = self.config, self.representation_encoder
+        width = self.width if encoder is None else _input_width(encoder)
+        if config.source_num_codes is None:
+            return nn.Linear(config.source_shape[0], width)
+        return nn.Embedding(config.source_num_codes * config.source_num_codebooks, width)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self:
+            init.normal_(self.null, std=0.02)
+        if isinstance(module, ChannelStatistics):
+            module.init_weights()
+
+    def forward(self, **source) -> Condition:
+        """What [`SourceEncoder.read`] gives, one after the other."""
+        parts = self.read(**source)
+        hidden, mask = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("hidden", "mask"))
+        return Condition.of(hidden, mask)
+
+    def read(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        class_labels: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        input_values: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
+        padding_mask: torch.Tensor | None = None,
+        source: torch.Tensor | None = None,
+        source_mask: torch.Tensor | None = None,
+        batch_size: int | None = None,
+    ) -> list[Condition]:
+        """Each kind of source by itself, in the order of the arguments, a class after what encoders read.
+
+        Args:
+            input_ids, attention_mask: text, `(batch, length)`; 1 for real tokens.
+            class_labels: classes, `(batch, 1)`, `torch.long`.
+            pixel_values: images, `(batch, channels, height, width)`, as their encoder wants them.
+            input_values: waveforms, `(batch, samples)`.
+            input_features: features of waveforms instead, `(batch, frames, bins)` or as else the encoder of audio
+                takes them.
+            padding_mask: `(batch, samples)`, or `(batch, frames)` with `input_features`; 1 for real ones. Waveforms
+                go by equal length through an encoder that takes no mask because it normalises over time.
+            source, source_mask: a representation, `(batch, *config.source_shape)`, and `(batch, length)`, true where
+                it is no padding.
+            batch_size: the number of rows where there is nothing to read; 1 if not given.
+        """
+        given = dict(
+            input_ids=input_ids, pixel_values=pixel_values, input_values=input_values, input_features=input_features
+        )
+        self._check(**given, class_labels=class_labels, source=source)
+        masks = dict(input_ids=attention_mask, input_values=padding_mask, input_features=padding_mask)
+        read = [self._encoded(name, values, masks.get(name)) for name, values in given.items() if values is not None]
+        if class_labels is not None:
+            read.append(_unpadded(self.class_embedding(class_labels)))
+        if source is not None and self.reads_representation:
+            read.append(self._represented(source, source_mask))
+        if not read:
+            rows = batch_size or (1 if source is None else len(source))
+            read.append(_unpadded(self.null.expand(rows, 1, -1)))
+        return [Condition.of(*each) for each in read]
+
+    def _encoded(self, name: str, values: torch.Tensor, mask: torch.Tensor | None):
+        encoder, project = getattr(self, READERS[name]), self.projections[READERS[name]]
+        if name != "input_ids":
+            values = values.to(encoder.dtype)
+
+        def read(rows: torch.Tensor, **masked) -> torch.Tensor:
+            return encoder(**{encoder.main_input_name: rows}, **masked).last_hidden_state
+
+        if mask is None:
+            return _unpadded(project(read(values)))
+        if name == "input_values" and getattr(encoder.config, "feat_extract_norm", None) == "group":
+            found = by_length(lambda rows: read(rows).transpose(1, 2), values, mask.bool())
+            return project(found.values.transpose(1, 2)), found.mask.long()
+        hidden = read(values, attention_mask=mask)
+        return project(hidden), _hidden_mask(encoder, mask, hidden.shape[1]).long()
+
+    def _represented(self, source: torch.Tensor, mask: torch.Tensor | None):
+        config = self.config
+        if config.source_num_codes is None:
+            values = self.statistics.normalize(source).to(self.representation_embedding.weight.dtype)
+            hidden = self.representation_embedding(
+                values.flatten(2).movedim(1, 2) if values.ndim > 2 else values[:, None]
+            )
+        else:
+            codes = source.unflatten(0, (-1, 1)) if config.source_num_codebooks == 1 else source
+            offsets = config.source_num_codes * torch.arange(config.source_num_codebooks, device=source.device)
+            codes = codes + offsets.view(1, -1, *[1] * (codes.ndim - 2))
+            hidden = self.representation_embedding(codes.flatten(2)).sum(1)
+        mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device) if mask is None else mask.long()
+        if (encoder := self.representation_encoder) is None:
+            return hidden + sinusoids(hidden.shape[1], self.width, hidden), mask
+        hidden = encoder(**{self._embeds: hidden}, attention_mask=mask).last_hidden_state
+        return self.projections["representation_encoder"](hidden), mask
+
+    def fit_statistics(self, sources) -> None:
+        """Measures mean and deviation of training sources, where the source is a continuous representation."""
+        if self.statistics is not None and sources is not None:
+            self.statistics.fit(sources)
+
+    def _check(self, **given: torch.Tensor | None) -> None:
+        encoders = {name: getattr(self, reader) for name, reader in READERS.items()}
+        read = {
+            name: each if getattr(each, "main_input_name", None) == name else None for name, each in encoders.items()
+        }
+        read |= {"class_labels": self.class_embedding, "source": self.config.source_shape}
+        for name, values in given.items():
+            if (values is None) != (read[name] is None):
+                names = [f"`{each}`" for each, reader in read.items() if reader is not None]
+                reads = f"this generator reads {' and '.join(names) or 'nothing'}"
+                raise ValueError(f"`{name}` is {'missing' if values is None else 'not taken'}: {reads}.")
+        spec, source = self.config.source_spec, given["source"]
+        if source is not None and not spec.fits(
+            RepresentationSpec(tuple(source.shape[1:]), spec.num_codes, spec.num_codebooks)
+        ):
+            raise ValueError(f"`source` must be {spec}, got the shape {tuple(source.shape[1:])}.")
+
+    def hide(self, condition: Condition, hidden: torch.Tensor) -> Condition:
+        """The condition with the null source in the rows where `hidden` `(batch,)` is true."""
+        null = self.null.to(condition.hidden.dtype)
+        return Condition(
+            torch.where(hidden[:, None, None], null, condition.hidden),
+            torch.where(hidden[:, None], torch.ones_like(condition.mask), condition.mask),
+            torch.where(hidden[:, None], null, condition.pooled),
+        )
+
+
+SOURCE_NAMES = set(inspect.signature(SourceEncoder.read).parameters) - {"self"}
+"""The arguments of a generator that are its source."""
+
+
+def sinusoids(length: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    """Positions `(length, width)` as sines and cosines (Vaswani et al., 2017, section 3.5)."""
+    rates = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(10000.0) / width))
+    angles = torch.arange(length, device=like.device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)
+
+
+def _unpadded(hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return hidden, torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device)
+
+
+def _hidden_mask(encoder: PreTrainedModel, mask: torch.Tensor, length: int) -> torch.Tensor:
+    """Which of `length` hidden states are real, by the encoder's own account where it has one."""
+    if hasattr(encoder, "_get_output_attention_mask"):
+        return encoder._get_output_attention_mask(mask, target_length=length)
+    if hasattr(encoder, "_get_feature_vector_attention_mask"):
+        return encoder._get_feature_vector_attention_mask(length, mask)
+    if mask.shape[1] == length:
+        return mask
+    return nn.functional.adaptive_max_pool1d(mask[:, None].float(), length)[:, 0]
+
+
+def _fitting(found: int, width: int) -> nn.Module:
+    return nn.Identity() if found == width else nn.Linear(found, width)
+
+
+def _input_width(encoder: PreTrainedModel) -> int:
+    return getattr(encoder.config, "feature_projection_input_dim", None) or encoder.config.hidden_size
+
+
+def _output_width(encoder: PreTrainedModel) -> int:
+    return getattr(encoder.config, "output_hidden_size", None) or encoder.config.hidden_size

@@ -1,0 +1,4 @@
+"""Frames to waveforms: vocoders, inverse STFT, Griffin-Lim.
+
+May import parts, sources and, of other rooms, speech.
+"""

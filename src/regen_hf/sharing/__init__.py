@@ -1,0 +1,4 @@
+"""What a run was, for others: summary, curves, model card.
+
+May import modeling_regeneration and training.
+"""

@@ -1,0 +1,77 @@
+"""accelerate's `Accelerator` as training needs it."""
+
+import copy
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..runtime.processes import processes
+from .arguments import StageArguments
+
+
+def make_accelerator(arguments: StageArguments, report_to: Sequence[str], folder: Path | None):
+    """An `Accelerator` for one stage; trackers write to `folder/logs`."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedDataParallelKwargs, DistributedType, GradientAccumulationPlugin, set_seed
+
+    set_seed(arguments.seed)
+    # else every stage of a process has the precision of the first
+    AcceleratorState._reset_state(reset_partial_state=processes().distributed_type == DistributedType.FSDP)
+    precision = arguments.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if computes_bf16() else "no"
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        # without `sync_with_dataloader`, the last step of a pass would add up fewer batches than the others
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=arguments.gradient_accumulation_steps, sync_with_dataloader=False
+        ),
+        step_scheduler_with_optimizer=False,
+        # a null condition is not part of every batch
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        log_with=list(report_to) or None,
+        project_dir=None if folder is None else str(folder / "logs"),
+    )
+    if accelerator.mixed_precision == "fp16" and arguments.optimizer == "muon":
+        raise ValueError("`optimizer` must not be 'muon' in the precision fp16 that was launched; take bf16.")
+    if accelerator.mixed_precision == "bf16" and not computes_bf16():
+        warnings.warn(
+            f"this {accelerator.device.type} has no instructions for bf16, in which training is many times slower here "
+            "than in float32: set `mixed_precision` to 'auto' or 'no'.",
+            stacklevel=2,
+        )
+    wants_sharding = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if wants_sharding and accelerator.distributed_type != DistributedType.FSDP:
+        warnings.warn(
+            f"FSDP was asked for, but accelerate shards on several GPUs only, not on {accelerator.device}: "
+            "every process holds the whole module.",
+            stacklevel=2,
+        )
+    return accelerator
+
+
+def computes_bf16() -> bool:
+    """Whether what accelerate trains on computes in bf16 itself, and does not imitate it."""
+    from accelerate.utils import is_bf16_available
+
+    device = processes().device.type
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return is_bf16_available()
+    # accelerate says so of every CPU
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def sharding_copy(module: nn.Module) -> nn.Module:
+    """A copy that may be sharded, with the names of the blocks to shard that accelerate looks for."""
+    copied = copy.deepcopy(module)
+    there = {type(each).__name__ for each in copied.modules()}
+    # accelerate stops at a name that its list has and the module has not
+    copied._no_split_modules = [name for name in getattr(module, "_no_split_modules", None) or () if name in there]
+    return copied

@@ -1,0 +1,53 @@
+import json
+
+from datasets import Dataset
+from transformers import ParakeetFeatureExtractor
+
+from regen_hf import AudioModality, IdentityExtractor, TextModality
+from regen_hf.cache.fingerprints import data_fingerprint, fingerprint
+
+
+def test_tells_datasets_apart():
+    one, same, other = (Dataset.from_dict({"a": values}) for values in ([1, 2], [1, 2], [1, 3]))
+    assert data_fingerprint(one) == data_fingerprint(same) != data_fingerprint(other)
+    assert data_fingerprint(one.select([0])) != data_fingerprint(one)
+
+
+def test_tells_streams_apart_by_what_they_say():
+    one, same, other = (Dataset.from_dict({"a": values}).to_iterable_dataset() for values in ([1, 2], [1, 2], [3, 2]))
+    assert data_fingerprint(one) == data_fingerprint(same) != data_fingerprint(other)
+
+
+def test_tells_tokenizers_and_feature_extractors_apart():
+    data, model = Dataset.from_dict({"a": ["x"]}), IdentityExtractor.from_components(target_shape=[None], num_codes=9)
+
+    def preprocessing(modality) -> str:
+        return fingerprint(model, modality, data, "a")["preprocessing"]
+
+    one, same, other = (TextModality.from_words([texts]) for texts in ("red cat", "red cat", "red dog"))
+    assert preprocessing(one) == preprocessing(same) != preprocessing(other)
+    few, many = (
+        AudioModality(16000, feature_extractor=ParakeetFeatureExtractor(feature_size=size)) for size in (40, 80)
+    )
+    assert preprocessing(few) != preprocessing(many)
+
+
+def test_a_tokenizer_that_was_saved_and_loaded_is_the_same(tmp_path):
+    data, model = Dataset.from_dict({"a": ["x"]}), IdentityExtractor.from_components(target_shape=[None], num_codes=9)
+    text = TextModality.from_words(["red cat"])
+    text.save(str(tmp_path))
+    again = TextModality.load(str(tmp_path), text.to_dict())
+    assert fingerprint(model, text, data, "a") == fingerprint(model, again, data, "a")
+
+
+def test_a_tokenizer_is_the_same_whatever_it_has_read(tmp_path):
+    data, model = Dataset.from_dict({"a": ["x"]}), IdentityExtractor.from_components(target_shape=[None], num_codes=9)
+    text = TextModality.from_words(["red cat"], max_length=2)
+    before = fingerprint(model, text, data, "a")
+    for read in (text.as_source, text.as_target):
+        for example in ("red", "red cat"):
+            read([example])
+            assert fingerprint(model, text, data, "a") == before
+            text.save(str(tmp_path))
+            saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+            assert saved["truncation"] is None and saved["padding"] is None

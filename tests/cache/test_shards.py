@@ -1,0 +1,237 @@
+"""Caches that are begun, killed, gone on with and shared."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from caches import RAGGED, codes, extracted, files, no_encoding, numbers, output, pictures, ragged, start, values, write
+from datasets import Dataset
+
+from regen_hf import ImageModality, Representation, RepresentationCache, RepresentationSpec
+from regen_hf.cache import shards
+from regen_hf.cache.fingerprints import fingerprint
+
+# Begun, killed, and gone on with.
+
+
+def slowly(folder: str) -> None:
+    shards.SHARD_ROWS, shards.CHUNK_BYTES = 6, 40
+
+    def encode(batch):
+        time.sleep(0.1)
+        return ragged(batch)
+
+    write(Path(folder), numbers(60), encode, RAGGED, batch_size=4, columns=["i"])
+
+
+def test_goes_on_where_it_was_killed(tmp_path, small_shards):
+    partial = tmp_path / ".cache.partial"
+    process = start("-c", f"import test_shards as t; t.slowly({str(tmp_path / 'cache')!r})")
+    while len(list(partial.glob("shard-*.arrow"))) < 2:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    finished = len(list(partial.glob("shard-*.arrow")))
+    assert 2 <= finished < 10 and not (tmp_path / "cache").exists()
+    seen = []
+    settings = {"spec": RAGGED, "batch_size": 4, "columns": ["i"]}
+    write(tmp_path / "cache", numbers(60), lambda batch: seen.extend(batch["i"]) or ragged(batch), **settings)
+    assert seen == list(range(6 * finished, 60))
+    write(tmp_path / "whole", numbers(60), ragged, **settings)
+    assert files(tmp_path / "cache") == files(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "whole"]
+
+
+def interrupted(folder: Path, data=None, parts=None, after: int = 3, **settings) -> None:
+    """Leaves what a run leaves that ends in its fourth batch."""
+    calls = []
+
+    def encode(batch):
+        calls.append(batch)
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return codes(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        write(folder, data, encode, parts=parts, **{"batch_size": 4, **settings})
+
+
+def test_half_written_is_never_read(tmp_path, small_shards):
+    interrupted(tmp_path / "cache")
+    assert [path.name for path in tmp_path.iterdir()] == [".cache.partial"]
+    assert sorted(files(tmp_path / ".cache.partial")) == ["plan.json", "shard-00000.arrow"]
+    for folder in (tmp_path / "cache", tmp_path / ".cache.partial", tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"{folder} holds no finished cache"):
+            RepresentationCache(folder)
+
+
+def test_what_is_begun_of_something_else_is_thrown_away(tmp_path, small_shards):
+    interrupted(tmp_path / "cache", parts={"data": "0"})
+    seen = []
+    write(tmp_path / "cache", encode=lambda batch: seen.extend(batch["i"]) or codes(batch))
+    assert seen == list(range(20))
+
+
+def test_a_shard_that_is_not_whole_is_written_again(tmp_path, small_shards):
+    interrupted(tmp_path / "cache", after=5)
+    first = tmp_path / ".cache.partial" / "shard-00000.arrow"
+    first.write_bytes(first.read_bytes()[:-80])
+    (tmp_path / ".cache.partial" / "shard-00002.arrow.1.tmp").write_bytes(b"left")
+    seen = []
+    cache = write(tmp_path / "cache", encode=lambda batch: seen.extend(batch["i"]) or codes(batch), batch_size=4)
+    assert seen == [*range(6), *range(12, 20)]
+    assert torch.equal(values(cache), codes({"i": list(range(20))}).values)
+    assert len(files(tmp_path / "cache")) == 5
+
+
+def test_killed_between_description_and_name(tmp_path, small_shards):
+    expected = files(Path(write(tmp_path / "cache").place))
+    os.replace(tmp_path / "cache", tmp_path / ".cache.partial")
+    write(tmp_path / "cache", encode=no_encoding)
+    assert files(tmp_path / "cache") == expected
+
+
+@pytest.mark.parametrize(("harm", "problem"), [
+    (lambda path: path.unlink(), "cannot be read"),
+    (lambda path: path.write_bytes(path.read_bytes()[:200]), "cannot be read"),
+    (lambda path: path.write_bytes(path.with_name("shard-00003.arrow").read_bytes()), "has 2 rows instead of 6"),
+])  # fmt: skip
+def test_a_damaged_cache_is_refused(harm, problem, tmp_path, small_shards):
+    write(tmp_path / "cache")
+    harm(tmp_path / "cache" / "shard-00001.arrow")
+    with pytest.raises(ValueError, match=f"cache is damaged: shard-00001.arrow {problem}; delete the cache to extract"):
+        RepresentationCache(tmp_path / "cache")
+    (tmp_path / "cache" / "representations.json").write_text('{"shape":')
+    with pytest.raises(ValueError, match="representations.json is damaged"):
+        write(tmp_path / "cache")
+
+
+# More than one process, and memory.
+
+
+def in_two_processes(folder: str) -> None:
+    from accelerate import PartialState
+
+    shards.SHARD_ROWS = 3
+    torch.manual_seed(0)
+    extracted(Path(folder, "two"), tiny.autoencoder_extractor(), num_workers=1, columns=["name"])
+    assert PartialState().num_processes == 2
+    for parts in (2, 3):
+        encoded = []
+
+        def encode(batch, encoded=encoded):
+            time.sleep(0.1 * PartialState().process_index)  # the first process has to wait
+            encoded.extend(batch["i"])
+            return codes(batch)
+
+        write(Path(folder, f"of {parts}"), numbers().to_iterable_dataset(num_shards=parts), encode, batch_size=2)
+        assert len(encoded) == 10
+    print(f"process {PartialState().process_index} is done")
+
+
+def test_two_processes_give_the_same_as_one(tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text(f"import test_shards as t; t.in_two_processes({str(tmp_path)!r})")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    found = output(start(*launcher, ACCELERATE_USE_CPU="1"))
+    assert "process 0 is done" in found and "process 1 is done" in found
+    assert found.count("extract:   0%") == 1, found  # one bar, which may be drawn twice at its end
+    monkeypatch.setattr(shards, "SHARD_ROWS", 3)
+    torch.manual_seed(0)
+    extractor = tiny.autoencoder_extractor()
+    extracted(tmp_path / "one", extractor, columns=["name"])
+    assert len(files(tmp_path / "one")) == 5
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    dealt = {2: [*range(10), *range(10, 20)], 3: [*range(0, 20, 2), *range(1, 20, 2)]}
+    for parts, order in dealt.items():
+        cache = RepresentationCache(tmp_path / f"of {parts}")
+        assert torch.equal(values(cache), codes({"i": order}).values)
+        assert "shard-00001-00003.arrow" in cache.description["shards"]
+
+
+def blobs(count: int):
+    for i in range(count):
+        yield {"blob": bytes([i % 256]) * 2**14}
+
+
+def measure_memory(folder: str) -> None:
+    import resource
+
+    wide = lambda batch: Representation(values=torch.ones(len(batch["blob"]), 2**12))  # noqa: E731
+    for count in (2560, 25600):  # 40 and 400 MiB of data, and as much of Y′
+        data = Dataset.from_generator(blobs, gen_kwargs={"count": count}, cache_dir=folder)
+        write(Path(folder, str(count)), data, wide, RepresentationSpec((2**12,)))
+        print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def test_ten_times_the_data_take_no_more_memory(tmp_path):
+    found = output(start("-c", f"import test_shards as t; t.measure_memory({str(tmp_path)!r})"))
+    once, ten_times = map(int, re.findall(r"peak (\d+)", found))
+    assert ten_times < 1.1 * once
+
+
+def test_workers_read_and_change_nothing(tmp_path, small_shards):
+    import multiprocessing
+
+    def read(batch):
+        assert multiprocessing.parent_process() is not None
+        return batch
+
+    write(tmp_path / "none", encode=ragged, spec=RAGGED, batch_size=4)
+    write(tmp_path / "two", encode=ragged, spec=RAGGED, batch_size=4, read=read, num_workers=2)
+    assert files(tmp_path / "none") == files(tmp_path / "two")
+    with pytest.raises(ValueError, match="codes out of 1000") as held:
+        write(tmp_path / "wrong", spec=RAGGED, num_workers=2)
+    assert held and not multiprocessing.active_children()
+
+
+# Streams.
+
+
+def test_a_stream_gives_what_its_dataset_gives(tmp_path, small_shards):
+    cache = write(tmp_path / "cache", numbers().to_iterable_dataset(), ragged, RAGGED, batch_size=4)
+    whole = write(tmp_path / "whole", numbers(), ragged, RAGGED, batch_size=4)
+    for name in ("0", "1", "2", "3"):
+        shards = [tmp_path / "cache" / f"shard-00000-0000{name}.arrow", tmp_path / "whole" / f"shard-0000{name}.arrow"]
+        assert shards[0].read_bytes() == shards[1].read_bytes()
+    assert len(cache) == len(whole) == 20
+
+
+def test_a_stream_goes_on_after_its_finished_shards(tmp_path, small_shards):
+    interrupted(tmp_path / "cache", numbers().to_iterable_dataset(), after=5)
+    seen = []
+    encode = lambda batch: seen.extend(batch["i"]) or codes(batch)  # noqa: E731
+    write(tmp_path / "cache", numbers().to_iterable_dataset(), encode, batch_size=4)
+    assert seen == list(range(12, 20))
+    write(tmp_path / "whole", numbers().to_iterable_dataset(), batch_size=4)
+    assert files(tmp_path / "cache") == files(tmp_path / "whole")
+
+
+def test_a_stream_must_go_on_with_as_many_processes(tmp_path, small_shards):
+    interrupted(tmp_path / "cache", numbers().to_iterable_dataset())
+    plan = tmp_path / ".cache.partial" / "plan.json"
+    plan.write_text(plan.read_text().replace('"processes": 1', '"processes": 3'))
+    with pytest.raises(ValueError, match="was begun by 3 processes, but this run has 1: go on with 3, or delete it"):
+        write(tmp_path / "cache", numbers().to_iterable_dataset())
+
+
+def test_the_fingerprint_of_a_stream(tmp_path):
+    extractor, modality = tiny.downsample(), ImageModality(16)
+
+    def data(found, column="image"):
+        return fingerprint(extractor, modality, found, column)["data"]
+
+    stream = pictures().to_iterable_dataset
+    assert data(stream()) == data(stream())
+    assert data(stream()) == data(pictures(5).to_iterable_dataset())  # what it cannot see
+    others = [stream(num_shards=2), pictures(red=9).to_iterable_dataset(), stream().skip(1)]
+    assert len({data(stream()), data(stream(), "name"), *map(data, others)}) == 5
+    cache = extracted(tmp_path / "cache", extractor, stream())
+    torch.testing.assert_close(values(cache), values(extracted(tmp_path / "whole", extractor)))
+    assert len(extracted(tmp_path / "cache", extractor, stream())) == 10

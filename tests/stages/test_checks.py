@@ -1,0 +1,66 @@
+import pytest
+import tiny
+from datasets import Dataset
+
+from regen_hf import StageArguments
+from regen_hf.stages.checks import check_stages, identity, needed_bytes
+
+DATA = Dataset.from_dict({"text": ["a"]})
+
+
+def arguments(**settings):
+    return StageArguments(**{"max_steps": 5, **settings})
+
+
+def check(model=None, dataset=DATA, unpaired=None, losses=(), validation=None, representations=None, **asked):
+    check_stages(model or tiny.latent_model(), asked, dataset, unpaired, losses, validation, representations)
+
+
+def frozen():
+    model = tiny.latent_model()
+    model.prior.requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({}, "there is nothing to train"),
+    ({"prior": arguments(group_by_length=True)}, "`group_by_length` needs Y′ that varies in length, which stage prior"),
+    ({"prior": arguments(), "model": frozen()}, "`prior` asks to train DiffusionGenerator, which has no parameter"),
+    ({"extractor": arguments(num_workers=2), "dataset": DATA.to_iterable_dataset()}, "`num_workers` must be 0"),
+    ({"extractor": arguments(), "prior": arguments(), "representations": object()},
+     r"`representations` are for prior and decoder alone; the stages asked for are \['extractor', 'prior'\]"),
+    ({"prior": arguments(), "representations": object(), "dataset": DATA.to_iterable_dataset()},
+     "`representations` belong to the rows of a dataset, and cannot be had with a stream"),
+    ({"joint": arguments(), "representations": object()}, "`representations` are for prior and decoder alone"),
+    ({"prior": arguments(predicted=0.5)}, "`predicted` is for the stage decoder"),
+    ({"prior": arguments(keep="best", eval_every=1)}, "`keep` is 'best' for the stage prior, which needs `validation`"),
+])  # fmt: skip
+def test_what_a_stage_could_not_follow_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        check(**settings)
+
+
+def test_what_every_stage_can_follow_passes():
+    asked = {name: arguments(gradient_checkpointing=True) for name in ("extractor", "prior", "joint")}
+    check(**asked, validation=DATA, unpaired=DATA)
+
+
+def test_a_part_without_checkpointing_is_named():
+    model = tiny.latent_model()
+    model.prior.supports_gradient_checkpointing = False
+    with pytest.raises(ValueError, match="`gradient_checkpointing` is not possible with DiffusionGenerator, of stage"):
+        check(model, prior=arguments(gradient_checkpointing=True))
+
+
+def test_what_is_trained_belongs_to_a_run():
+    def describe(model, **settings):
+        return identity(model, tiny.processor(), {"prior": None}, {"text": None}, {"dataset": DATA}, (), **settings)
+
+    assert describe(tiny.latent_model()) == describe(tiny.latent_model())
+    assert describe(tiny.latent_model())["trained parameters"] != describe(frozen())["trained parameters"]
+
+
+def test_space_is_asked_for_what_is_written():
+    model = tiny.latent_model()
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    assert needed_bytes(model, DATA, None) == 12 * weights + 4 * 1 * 4 * 4 * 4
