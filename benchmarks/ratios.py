@@ -92,7 +92,7 @@ def prior_training(folder: Path, steps: int = 24, rounds: int = 3, count: int = 
     cache = extract(model.extractor, processor.target, dataset, "image", folder / "cache")
     texts = dataset.select_columns(["text"])
     arguments = StageArguments(
-        max_steps=steps, batch_size=batch_size, optimizer="muon", learning_rate=1e-3, mixed_precision="bf16"
+        max_steps=steps, batch_size=batch_size, optimizer="muon", learning_rate=1e-3, mixed_precision="auto"
     )
     data = Batches(count, lambda rows: {**processor(source=texts[rows]["text"]), "target": cache[rows].values})
     memory = {**processor(source=list(texts["text"])), "target": cache[:].values}
@@ -115,7 +115,7 @@ def bare_training(module: torch.nn.Module, memory: dict[str, torch.Tensor], argu
     order = itertools.cycle(torch.randperm(count).split(arguments.batch_size))
     for _ in range(arguments.max_steps):
         rows = next(order)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=computes_bf16()):
             loss = module(**{name: tensor[rows] for name, tensor in memory.items()}).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), arguments.max_grad_norm)
@@ -264,7 +264,7 @@ def cached_training(folder: Path, steps: int = 12, rounds: int = 3, count: int =
     dataset = pictures(count, folder)
     cache = extract(model.extractor, processor.target, dataset, "image", folder / "cache")
     texts = dataset.select_columns(["text"])
-    arguments = StageArguments(max_steps=steps, batch_size=batch_size, learning_rate=1e-3, mixed_precision="bf16")
+    arguments = StageArguments(max_steps=steps, batch_size=batch_size, learning_rate=1e-3, mixed_precision="auto")
 
     def encoded(rows: list[int]) -> dict[str, torch.Tensor]:
         examples = dataset[rows]

@@ -1,6 +1,6 @@
 """Measures what the library costs, writes results.json and the table of README.md; `make bench`.
 
-python benchmarks/run.py                                   # all rows, about 6 minutes on 2 CPU cores
+python benchmarks/run.py                                   # all rows, on whatever processor there is
 python benchmarks/run.py --only import_time cached_codes   # some of them; the others keep what they were
 """
 
@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,8 @@ sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "examples" / "image_generation"
 import gpu  # noqa: E402
 import ratios  # noqa: E402
 import sampling  # noqa: E402
+
+from regen_hf.training.accelerators import computes_bf16  # noqa: E402
 
 
 @dataclasses.dataclass
@@ -101,6 +104,15 @@ GPU_ROWS: dict[str, tuple[str, str | None, str]] = {
 }
 
 
+def processor() -> str:
+    """The CPU: its name, how many cores, and whether it computes in bf16, on which the figures depend."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.is_file() else []
+    bf16 = "bf16" if computes_bf16() else "no bf16"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"CPU {names[0] if names else platform.machine()}, {os.cpu_count()} cores, {capability}, {bf16}"
+
+
 def machine(device: str) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "diffusers", "accelerate"))
     return f"{device}; Python {platform.python_version()}, {versions}"
@@ -114,7 +126,7 @@ def holds(value: float, bar: str | None) -> bool | None:
 
 
 def measured(only: list[str]) -> list[Row]:
-    here = machine(f"CPU, {os.cpu_count()} cores")
+    here = machine(processor())
     command, rows = "make bench", []
     for name, (measure, unit, bar, what) in CPU_ROWS.items():
         if not only or name in only:
