@@ -18,7 +18,9 @@ from transformers.utils import ModelOutput
 from ...parts.contracts import PreTrainedGenerator, check_settings
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ..sources.alignment import ctc_loss
-from ..sources.conditioning import SOURCE_NAMES, Condition, SourceEncoder, describe_source
+from ..sources.condition import Condition
+from ..sources.conditional_generator import describe_source
+from ..sources.conditioning import SOURCE_NAMES, SourceEncoder
 from ..sources.perturbing import disturb
 from ..sources.source_encoders import load_source_encoders
 from .code_order import ORDERS, CodeHead

@@ -7,7 +7,7 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
 from ...parts.outputs import RepresentationSpec
-from ..sources.conditioning import ConditionalGeneratorConfig
+from ..sources.conditional_generator import ConditionalGeneratorConfig
 from .code_order import ORDERS
 
 

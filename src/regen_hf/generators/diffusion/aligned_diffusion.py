@@ -14,7 +14,9 @@ from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, di
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.randomness import row_generators
 from ..sources.alignment import expand, monotonic_alignment
-from ..sources.conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder, describe_source
+from ..sources.condition import Condition
+from ..sources.conditional_generator import ConditionalGeneratorConfig, describe_source
+from ..sources.conditioning import SourceEncoder
 from ..sources.source_encoders import load_source_encoders
 from ..sources.statistics import ChannelStatistics
 from .noising import FlowMatching, draw_levels

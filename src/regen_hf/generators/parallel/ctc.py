@@ -14,7 +14,8 @@ from ...parts.contracts import PreTrainedGenerator, check_settings
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import HubReference, hosted
 from ..sources.alignment import ctc_loss
-from ..sources.conditioning import ConditionalGeneratorConfig, SourceEncoder, describe_source
+from ..sources.conditional_generator import ConditionalGeneratorConfig, describe_source
+from ..sources.conditioning import SourceEncoder
 from ..sources.source_encoders import READERS, build_source_encoder, load_source_encoders
 
 LEAST_PROBABILITY = 1e-3

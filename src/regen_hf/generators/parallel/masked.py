@@ -9,7 +9,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.randomness import row_generators
-from ..sources.conditioning import Condition, describe_source, sinusoids
+from ..sources.condition import Condition
+from ..sources.conditional_generator import describe_source
+from ..sources.conditioning import sinusoids
 from .parallel import ParallelGenerator, ParallelGeneratorConfig, hosts_encoder
 
 SCHEDULES = {

@@ -9,7 +9,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from ...parts.contracts import PreTrainedGenerator, check_settings
 from ...parts.pretrained import hosted, position_limit, refuse_reference
-from ..sources.conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder
+from ..sources.condition import Condition
+from ..sources.conditional_generator import ConditionalGeneratorConfig
+from ..sources.conditioning import SourceEncoder
 from ..sources.source_encoders import load_source_encoders
 from ..sources.statistics import ChannelStatistics
 

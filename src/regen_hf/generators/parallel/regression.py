@@ -9,7 +9,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
-from ..sources.conditioning import Condition, describe_source
+from ..sources.condition import Condition
+from ..sources.conditional_generator import describe_source
 from ..sources.statistics import ChannelStatistics
 from .parallel import ParallelGenerator, ParallelGeneratorConfig, hosts_encoder
 

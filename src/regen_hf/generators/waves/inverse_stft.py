@@ -11,7 +11,8 @@ from ...parts.contracts import check_settings
 from ...parts.lengths import by_length
 from ...parts.outputs import Representation, RepresentationSpec
 from ...parts.pretrained import position_limit
-from ..sources.conditioning import ConditionalGeneratorConfig, SourceEncoder, describe_source
+from ..sources.conditional_generator import ConditionalGeneratorConfig, describe_source
+from ..sources.conditioning import SourceEncoder
 from ..sources.source_encoders import load_source_encoders
 from .wave import WaveGenerator, check_settings_of_waves
 
