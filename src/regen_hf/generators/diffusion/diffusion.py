@@ -1,6 +1,5 @@
 """Diffusion and flow matching over any diffusers backbone that takes values of the target's shape."""
 
-import inspect
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ from transformers.configuration_utils import SubConfigSpec
 from ...parts.contracts import PreTrainedGenerator, check_settings
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
-from ...parts.randomness import row_generators
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder
@@ -19,6 +17,7 @@ from ..sources.source_encoders import load_source_encoders
 from ..sources.statistics import ChannelStatistics
 from .backbone import Backbone, keep_labels
 from .noising import PREDICTIONS, TIMESTEP_SAMPLINGS, draw_levels, noising_process
+from .scheduling import build_scheduler, describe_scheduler, initial_noise
 
 
 class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
@@ -128,14 +127,13 @@ class DiffusionGenerator(PreTrainedGenerator):
         """
         check_settings(DiffusionGeneratorConfig, settings)
         shell = DiffusersModule.host(denoiser)
-        if isinstance(scheduler, str):
-            scheduler = diffusers_class(scheduler, "SchedulerMixin")()
+        scheduler = describe_scheduler(scheduler)
         encoders = load_source_encoders(source_encoder, representation_encoder)
         config = DiffusionGeneratorConfig(
             denoiser_config=shell.config.to_dict(),
             **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
             target_shape=list(target_shape),
-            scheduler={**_public(scheduler.config), "_class_name": type(scheduler).__name__},
+            scheduler=scheduler,
             **settings,
         )
         generator = cls(config, denoiser=shell, source_encoders=encoders).to(shell.device)
@@ -182,17 +180,7 @@ class DiffusionGenerator(PreTrainedGenerator):
 
     def make_scheduler(self):
         """A new diffusers scheduler, as the config describes it, for values of unit variance."""
-        settings = dict(self.config.scheduler)
-        scheduler_class = diffusers_class(name := settings.pop("_class_name", ""), "SchedulerMixin")
-        settings["prediction_type"] = PREDICTIONS[self.config.prediction]
-        settings["clip_sample"] = False  # diffusers clips to [-1, 1] by default, which fits pixels only
-        known = inspect.signature(scheduler_class.__init__).parameters
-        scheduler = scheduler_class.from_config({k: v for k, v in settings.items() if k in known})
-        if scheduler.config.get("use_flow_sigmas") or scheduler.config.get("use_dynamic_shifting"):
-            raise ValueError(f"`scheduler` {name} must have use_flow_sigmas and use_dynamic_shifting off.")
-        if not hasattr(scheduler, "scale_noise") and not hasattr(scheduler, "alphas_cumprod"):
-            raise ValueError(f"`scheduler` {name} is of neither kind that is known: flow matching or diffusion.")
-        return scheduler
+        return build_scheduler(self.config.scheduler, self.config.prediction)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -262,7 +250,7 @@ class DiffusionGenerator(PreTrainedGenerator):
         scheduler = self.make_scheduler()
         scheduler.set_timesteps(steps, device=self.device)
         process = noising_process(scheduler, self.config.prediction)
-        sample, step_options = _initial_noise(scheduler, (rows, *self.config.target_shape), generator, self.device)
+        sample, step_options = initial_noise(scheduler, (rows, *self.config.target_shape), generator, self.device)
         stacked = self._stacked(source, sample)
         for timestep in scheduler.timesteps:
             noisy = process.scale_input(sample, timestep)
@@ -323,21 +311,3 @@ class DiffusionGenerator(PreTrainedGenerator):
         if given.get("source_mask") is not None and not given["source_mask"].all():
             raise ValueError("`source_mask` has padding, but the source is stacked onto targets of one size.")
         return nn.functional.interpolate(self.source_encoder.statistics.normalize(given["source"]), sample.shape[2:])
-
-
-def _initial_noise(scheduler, shape: tuple[int, ...], generator: torch.Generator | None, device):
-    """Noise to start from, and what `scheduler.step` takes to draw more of it.
-
-    Each row gets a generator of its own, seeded by the caller's, so that no row depends on those beside it.
-    """
-    from diffusers.utils.torch_utils import randn_tensor
-
-    rows = None if generator is None else row_generators(generator, shape[0])
-    noise = randn_tensor(shape, generator=rows, device=torch.device(device), dtype=torch.float32)
-    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-    return noise * getattr(scheduler, "init_noise_sigma", 1.0), {"generator": rows} if takes_generator else {}
-
-
-def _public(config: dict[str, Any]) -> dict[str, Any]:
-    """Without what diffusers keeps for itself, which is in another order in every process."""
-    return {name: value for name, value in config.items() if not name.startswith("_")}
