@@ -1,5 +1,6 @@
 """Codes all at once, by masked prediction and a few steps of decoding."""
 
+import functools
 import math
 from typing import Any
 
@@ -12,14 +13,8 @@ from ...parts.randomness import row_generators
 from ..sources.condition import Condition
 from ..sources.conditional_generator import describe_source
 from ..sources.conditioning import sinusoids
+from .masked_decoding import SCHEDULES, fill, split_steps
 from .parallel import ParallelGenerator, ParallelGeneratorConfig, hosts_encoder
-
-SCHEDULES = {
-    "cosine": lambda ratio: torch.cos(ratio * math.pi / 2),
-    "linear": lambda ratio: 1 - ratio,
-    "all": torch.ones_like,
-}
-"""How much is masked after which part of the steps, as diffusers' `AmusedScheduler` has it; or all until the end."""
 
 POSITION_SCALE = 0.02
 """That of new code embeddings, so that neither drowns the other."""
@@ -269,35 +264,17 @@ class MaskedGenerator(ParallelGenerator):
         generators = None if generator is None else row_generators(generator, rows)
         in_turn = self.config.codebook_order == "in_turn"
         groups = [slice(book, book + 1) for book in range(books)] if in_turn else [slice(books)]
-        for group, steps in zip(groups, _split_steps(asked["num_inference_steps"], len(groups)), strict=True):
+        for group, steps in zip(groups, split_steps(asked["num_inference_steps"], len(groups)), strict=True):
             if real is None:  # else rows are of different lengths, and each must be made as by itself
                 steps = min(steps, codes[:, group][0].numel())
-            self._fill(codes, group, steps, condition, real, asked, generators)
+            predict = functools.partial(self._guided, codes, group, condition, real, guidance)
+            fill(
+                codes[:, group], predict, steps, mask=self.config.num_codes, schedule=self.config.masking_schedule,
+                temperature=asked["temperature"], choice_temperature=asked["choice_temperature"],
+                real=real, generators=generators,
+            )  # fmt: skip
         mask = real if self.config.target_shape[-1] is None else None
         return Representation(codes.view(rows, *([books] if books > 1 else []), *places), mask)
-
-    def _fill(self, codes, group: slice, steps: int, condition: Condition, real, asked, generators) -> None:
-        """Makes the codes of some codebooks, in place (Chang et al., 2022, section 3.2).
-
-        The steps are those of diffusers' `AmusedScheduler`, which itself draws a random number for each code of each
-        position: on a CPU a fifth of the time of all.
-        """
-        made = codes[:, group].flatten(1)
-        every = (made == self.config.num_codes).sum(1)
-        noises = torch.linspace(asked["choice_temperature"], 0, steps)
-        for step in range(1, steps + 1):
-            logits = self._guided(codes, group, condition, real, asked["guidance"]) / asked["temperature"]
-            uniform = _uniform(codes[:, group], real, generators)
-            hidden = made == self.config.num_codes
-            drawn, chances = _draw(logits, uniform[:, 0])
-            gumbel = -(-uniform[:, 1].clamp(1e-20).log()).clamp(1e-20).log()
-            confidence = chances.clamp(1e-20).log() + noises[step - 1] * gumbel
-            order = confidence.masked_fill(~hidden, torch.inf).argsort(1).argsort(1)
-            left = (every * SCHEDULES[self.config.masking_schedule](torch.tensor(step / steps))).floor()
-            left = torch.minimum(hidden.sum(1) - 1, left).clamp(min=1) if step < steps else 0 * every
-            taken = torch.where(hidden, drawn, made)
-            made = taken.masked_fill(hidden & (order < left[:, None]), self.config.num_codes)
-            codes[:, group] = made.view_as(codes[:, group])
 
     def _guided(self, codes: torch.Tensor, group: slice, condition: Condition, real, guidance: float) -> torch.Tensor:
         """Logits `(batch, places, codes)` of all places of some codebooks, one codebook after the other."""
@@ -326,29 +303,3 @@ class MaskedGenerator(ParallelGenerator):
         """The target's shape without its codebooks."""
         shape = list(self.config.target_shape[1 if self.config.num_codebooks > 1 else 0 :])
         return shape if shape[-1] is not None else [*shape[:-1], length]
-
-
-def _split_steps(steps: int, books: int) -> list[int]:
-    """Steps of each codebook: those after the first get half as many (Ziv et al., 2024, section 4)."""
-    others = max(1, steps // (books + 1))
-    return [steps - others * (books - 1)] + [others] * (books - 1)
-
-
-def _draw(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes `(batch, length)` by inverting their distribution at numbers from 0 to 1, and their probabilities."""
-    chances = logits.softmax(-1)
-    drawn = torch.searchsorted(chances.cumsum(-1), uniform[..., None].contiguous()).clamp(max=logits.shape[-1] - 1)
-    return drawn[..., 0], chances.gather(-1, drawn)[..., 0]
-
-
-def _uniform(codes: torch.Tensor, real: torch.Tensor | None, generators: list[torch.Generator] | None) -> torch.Tensor:
-    """`(batch, 2, codebooks × length)` numbers from 0 to 1 for codes `(batch, codebooks, length)`; those of a row do
-    not depend on how much padding it has."""
-    rows, books, length = codes.shape
-    if generators is None:
-        return torch.rand(rows, 2, books * length, device=codes.device)
-    drawn = torch.zeros(rows, length, books, 2)
-    lengths = [length] * rows if real is None else real.sum(1).tolist()
-    for row, own, generator in zip(drawn, lengths, generators, strict=True):
-        row[:own] = torch.rand(own, books, 2, generator=generator)
-    return drawn.permute(0, 3, 2, 1).flatten(2).to(codes.device)
