@@ -9,13 +9,13 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-from ...parts.contracts import PreTrainedGenerator, check_settings
+from ...parts.contracts import check_settings
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.randomness import row_generators
 from ..sources.alignment import expand, monotonic_alignment
 from ..sources.condition import Condition
-from ..sources.conditional_generator import ConditionalGeneratorConfig, describe_source
+from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder
 from ..sources.source_encoders import load_source_encoders
 from ..sources.statistics import ChannelStatistics
@@ -65,7 +65,7 @@ class AlignedDiffusionGeneratorConfig(ConditionalGeneratorConfig):
         return RepresentationSpec(tuple(self.target_shape), rate=self.target_rate)
 
 
-class AlignedDiffusionGenerator(PreTrainedGenerator):
+class AlignedDiffusionGenerator(ConditionalGenerator):
     """Makes a sequence of frames `(channels, frames)` that reads its source out in order, by flow matching.
 
     In the manner of Grad-TTS (Popov et al., 2021) and Matcha-TTS (Mehta et al., 2024): each place of the source gives
@@ -87,7 +87,6 @@ class AlignedDiffusionGenerator(PreTrainedGenerator):
     """
 
     config_class = AlignedDiffusionGeneratorConfig
-    _keep_in_fp32_modules_strict = ["statistics"]
 
     def __init__(
         self,
@@ -157,19 +156,6 @@ class AlignedDiffusionGenerator(PreTrainedGenerator):
     def for_spec(cls, part, target: RepresentationSpec, source: RepresentationSpec | None, **settings):
         described = {"target_rate": target.rate, **describe_source(source)}
         return cls.from_components(part, target.shape, **{**described, **settings})
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, ChannelStatistics):
-            module.init_weights()
-
-    def fit_statistics(self, targets, sources=None) -> None:
-        """Measures mean and deviation of training targets `(batch, channels, frames)` and of source representations."""
-        self.statistics.fit(targets)
-        self.source_encoder.fit_statistics(sources)
-
-    def assign_statistics(self, mean, std) -> None:
-        self.statistics.assign(mean, std)
 
     def forward(
         self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source: torch.Tensor

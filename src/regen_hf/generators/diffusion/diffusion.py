@@ -7,11 +7,11 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-from ...parts.contracts import PreTrainedGenerator, check_settings
+from ...parts.contracts import check_settings
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ..sources.condition import Condition
-from ..sources.conditional_generator import ConditionalGeneratorConfig, describe_source
+from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder
 from ..sources.source_encoders import load_source_encoders
 from ..sources.statistics import ChannelStatistics
@@ -63,7 +63,7 @@ class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
         return RepresentationSpec(tuple(self.target_shape))
 
 
-class DiffusionGenerator(PreTrainedGenerator):
+class DiffusionGenerator(ConditionalGenerator):
     """Makes continuous targets by diffusion (Ho et al., 2020) or flow matching (Lipman et al., 2023).
 
     Which of the two is decided by the scheduler: a flow-matching one interpolates `x_t = (1 - t) x + t noise` and
@@ -80,7 +80,6 @@ class DiffusionGenerator(PreTrainedGenerator):
     """
 
     config_class = DiffusionGeneratorConfig
-    _keep_in_fp32_modules_strict = ["statistics"]
     supports_gradient_checkpointing = True
 
     def __init__(
@@ -181,19 +180,6 @@ class DiffusionGenerator(PreTrainedGenerator):
     def make_scheduler(self):
         """A new diffusers scheduler, as the config describes it, for values of unit variance."""
         return build_scheduler(self.config.scheduler, self.config.prediction)
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, ChannelStatistics):
-            module.init_weights()
-
-    def fit_statistics(self, targets, sources=None) -> None:
-        """Measures mean and deviation of training targets `(batch, channels, ...)` and of source representations."""
-        self.statistics.fit(targets)
-        self.source_encoder.fit_statistics(sources)
-
-    def assign_statistics(self, mean, std) -> None:
-        self.statistics.assign(mean, std)
 
     def forward(
         self,

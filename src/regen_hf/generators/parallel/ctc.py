@@ -10,11 +10,11 @@ from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
-from ...parts.contracts import PreTrainedGenerator, check_settings
+from ...parts.contracts import check_settings
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import HubReference, hosted
 from ..sources.alignment import ctc_loss
-from ..sources.conditional_generator import ConditionalGeneratorConfig, describe_source
+from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder
 from ..sources.source_encoders import READERS, build_source_encoder, load_source_encoders
 from ..sources.spec_augment import zero_spans
@@ -76,7 +76,7 @@ class CTCGeneratorConfig(ConditionalGeneratorConfig):
         return next(iter(found.values()))
 
 
-class CTCGenerator(PreTrainedGenerator):
+class CTCGenerator(ConditionalGenerator):
     """Makes codes by connectionist temporal classification (Graves et al., 2006): each place of the source says a code
     or nothing, and the same code at places that follow each other is one.
 
@@ -94,7 +94,6 @@ class CTCGenerator(PreTrainedGenerator):
 
     config_class = CTCGeneratorConfig
     config: CTCGeneratorConfig
-    _keep_in_fp32_modules_strict = ["statistics"]
     supports_gradient_checkpointing = True
 
     def __init__(self, config: CTCGeneratorConfig, source_encoders: dict[str, PreTrainedModel] | None = None):
@@ -162,10 +161,6 @@ class CTCGenerator(PreTrainedGenerator):
         settings = {"target_rate": target.rate, **describe_source(source), **settings}
         reader = "source_encoder" if source is None else "representation_encoder"
         return cls.from_components(**{reader: part}, num_codes=target.num_codes, **settings)
-
-    def fit_statistics(self, targets, sources=None) -> None:
-        """Measures mean and deviation of source representations `(batch, channels, ...)`."""
-        self.source_encoder.fit_statistics(sources)
 
     def forward(
         self,

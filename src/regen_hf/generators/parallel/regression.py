@@ -111,14 +111,6 @@ class RegressionGenerator(ParallelGenerator):
         if module is self:
             init.normal_(self.queries, std=0.02)
 
-    def fit_statistics(self, targets, sources=None) -> None:
-        """Measures mean and deviation of training targets `(batch, channels, ...)` and of source representations."""
-        self.statistics.fit(targets)
-        super().fit_statistics(targets, sources)
-
-    def assign_statistics(self, mean, std) -> None:
-        self.statistics.assign(mean, std)
-
     def forward(
         self,
         target: torch.Tensor,

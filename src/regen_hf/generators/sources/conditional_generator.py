@@ -1,12 +1,14 @@
-"""What generators share that are made from a source: the settings that say how it is read."""
+"""What generators share that read a source: the settings that say how, and statistics of what they read and make."""
 
+from torch import nn
 from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
-from ...parts.contracts import GeneratorConfig
+from ...parts.contracts import GeneratorConfig, PreTrainedGenerator
 from ...parts.outputs import RepresentationSpec
 from .source_encoders import READERS
+from .statistics import ChannelStatistics
 
 
 def _encoder(model_type: str) -> SubConfigSpec:
@@ -99,3 +101,30 @@ def describe_source(source: RepresentationSpec | None) -> dict:
         "source_num_codebooks": source.num_codebooks,
         "source_rate": source.rate,
     }
+
+
+class ConditionalGenerator(PreTrainedGenerator):
+    """A generator with a `source_encoder`, and with `statistics` of its targets where those are continuous: a subclass
+    sets both, and is given values of unit variance by the latter."""
+
+    config: ConditionalGeneratorConfig
+    _keep_in_fp32_modules_strict = ["statistics"]
+
+    def __init__(self, config: ConditionalGeneratorConfig):
+        super().__init__(config)
+        self.statistics = None
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, ChannelStatistics):
+            module.init_weights()
+
+    def fit_statistics(self, targets, sources=None) -> None:
+        """Measures mean and deviation of continuous targets and source representations, `(batch, channels, ...)`."""
+        if self.statistics is not None:
+            self.statistics.fit(targets)
+        self.source_encoder.fit_statistics(sources)
+
+    def assign_statistics(self, mean, std) -> None:
+        if self.statistics is not None:
+            self.statistics.assign(mean, std)
