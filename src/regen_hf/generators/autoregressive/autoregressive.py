@@ -20,7 +20,7 @@ from ..sources.condition import Condition
 from ..sources.conditional_generator import describe_source
 from ..sources.conditioning import SourceEncoder
 from ..sources.perturbing import disturb
-from ..sources.source_encoders import load_source_encoders
+from ..sources.source_encoders import encoder_configs, load_source_encoders
 from .code_order import ORDERS, CodeHead
 from .configuration_autoregressive import AutoregressiveGeneratorConfig
 from .copying import CopyAttention
@@ -67,6 +67,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         super().__init__(config)
         self.language_model = language_model or build_decoder(config.language_model_config)
         self._attends = sees_source(self.language_model)
+        self._has_prefix = not self._attends and config.source_stride is None
         self._order = ORDERS[config.order](config.num_codes, config.num_codebooks)
         self._check_positions()
         width = self.language_model.config.hidden_size
@@ -124,7 +125,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         head = linear_head(loaded.model) if settings["shares_vocabulary"] else None
         config = AutoregressiveGeneratorConfig(
             language_model_config=loaded.decoder.config.to_dict(),
-            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            **encoder_configs(encoders),
             target_shape=list(target_shape),
             num_codes=num_codes,
             **settings,
@@ -209,8 +210,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
             disturbed = disturb(*given, self.config.source_noise, self.config.source_num_codes)
             source |= {"source": disturbed.values, "source_mask": disturbed.mask}
         condition = aligned = self._read(source, len(target))
-        hidden = torch.rand(len(target), device=target.device) < self.config.condition_dropout
-        condition = self._hide(condition, hidden)
+        condition = self._hide(condition, self.source_encoder.draw_hidden(condition))
         mask = None if target_mask is None else target_mask.flatten(1)
         if self.config.source_stride is not None:
             condition.check_places(places)
@@ -230,17 +230,16 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
 
     def _read(self, source: dict[str, torch.Tensor], rows: int | None = None) -> Condition:
         """What the source says. As a prefix it has its padding in front, so that what is written follows it at once."""
-        condition = self._own_tokens(source) if self.config.prefix_vocabulary_size else None
-        if condition is None:
-            condition = self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
-        if self.config.source_stride is not None:
-            return condition.strided(self.config.source_stride)
-        return condition if self._attends else condition.at_the_end()
+        if self.config.prefix_vocabulary_size:
+            condition = self._own_tokens(source)
+        else:
+            condition = self.source_encoder(**{"batch_size": rows, **source})
+        return condition.at_the_end() if self._has_prefix else condition
 
     def _hide(self, condition: Condition, rows: torch.Tensor) -> Condition:
         """With the null source in some rows `(batch,)`: once in the place of a prefix, however long that was."""
         found = self.source_encoder.hide(condition, rows)
-        if self._attends or self.config.source_stride is not None:
+        if not self._has_prefix:
             return found
         last = torch.zeros_like(found.mask)
         last[:, -1] = 1
@@ -283,14 +282,14 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
                 encoder_attention_mask=condition.mask, past_key_values=cache, use_cache=use_cache,
             )  # fmt: skip
         mask = torch.ones(len(tokens), position + tokens.shape[-1], dtype=torch.long, device=tokens.device)
-        if self.config.source_stride is None:
+        if self._has_prefix:
             mask = torch.cat([condition.mask, mask], dim=1)
         limit = getattr(self.language_model.config, "max_position_embeddings", None)
         if limit is not None and mask.shape[1] > limit:
             name = type(self.language_model).__name__
             raise ValueError(f"{name} has {limit} positions, but a source and what is written take {mask.shape[1]}.")
         places = (mask.cumsum(1) - 1).clamp(min=0)
-        if position == 0 and self.config.source_stride is None:
+        if position == 0 and self._has_prefix:
             embedded = torch.cat([condition.hidden.to(embedded.dtype), embedded], dim=1)
         return self.language_model(
             inputs_embeds=embedded, attention_mask=mask, position_ids=places[:, -embedded.shape[1] :],

@@ -31,7 +31,7 @@ class CodeWriting:
             condition = paired(condition, away)
             tokens = tokens.repeat_interleave(2, dim=0)
         position = 0 if past_key_values is None else past_key_values.get_seq_length()
-        if position and not self._attends and self.config.source_stride is None:
+        if position and self._has_prefix:
             position -= condition.hidden.shape[1]
         output = self._hidden_states(tokens, position, condition, past_key_values, use_cache)
         books = self._order.next_books(position + tokens.shape[-1] - 1)

@@ -17,7 +17,7 @@ from ..sources.alignment import expand, monotonic_alignment
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder
-from ..sources.source_encoders import load_source_encoders
+from ..sources.source_encoders import encoder_configs, load_source_encoders
 from ..sources.statistics import ChannelStatistics
 from .noising import FlowMatching, draw_levels
 
@@ -139,7 +139,7 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
         encoders = load_source_encoders(source_encoder, representation_encoder)
         config = AlignedDiffusionGeneratorConfig(
             denoiser_config=shell.config.to_dict(),
-            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            **encoder_configs(encoders),
             target_shape=list(target_shape),
             **settings,
         )
@@ -182,7 +182,7 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
         found = torch.log1p(durations.float())
         guessed = self.log_durations(condition.hidden.detach())[:, :, 0].float()
         expanded, _ = expand(means, durations)
-        hidden = torch.rand(len(frames), device=frames.device) < self.config.condition_dropout
+        hidden = self.source_encoder.draw_hidden(condition)
         level = draw_levels("logit_normal", len(frames), frames.device)
         noise = torch.randn_like(frames)
         noisy, timestep = self._process.add_noise(frames, noise, level)

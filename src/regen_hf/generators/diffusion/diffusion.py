@@ -13,7 +13,7 @@ from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder
-from ..sources.source_encoders import load_source_encoders
+from ..sources.source_encoders import encoder_configs, load_source_encoders
 from ..sources.statistics import ChannelStatistics
 from .backbone import Backbone, keep_labels
 from .noising import PREDICTIONS, TIMESTEP_SAMPLINGS, draw_levels, noising_process
@@ -130,7 +130,7 @@ class DiffusionGenerator(ConditionalGenerator):
         encoders = load_source_encoders(source_encoder, representation_encoder)
         config = DiffusionGeneratorConfig(
             denoiser_config=shell.config.to_dict(),
-            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            **encoder_configs(encoders),
             target_shape=list(target_shape),
             scheduler=scheduler,
             **settings,
@@ -196,7 +196,7 @@ class DiffusionGenerator(ConditionalGenerator):
         """
         sample = self.statistics.normalize(target)
         condition = self.source_encoder(**source, batch_size=len(sample))
-        hidden = torch.rand(len(sample), device=sample.device) < self.config.condition_dropout
+        hidden = self.source_encoder.draw_hidden(condition)
         stacked = self._stacked(source, sample)
         if stacked is not None:
             stacked = stacked + self.config.source_noise * torch.randn_like(stacked)

@@ -16,7 +16,7 @@ from ...parts.pretrained import HubReference, hosted
 from ..sources.alignment import ctc_loss
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder
-from ..sources.source_encoders import READERS, build_source_encoder, load_source_encoders
+from ..sources.source_encoders import READERS, build_source_encoder, encoder_configs, load_source_encoders
 from ..sources.spec_augment import zero_spans
 from .ctc_decoding import best_path, padded, prefix_beam_search
 
@@ -143,7 +143,7 @@ class CTCGenerator(ConditionalGenerator):
                 f"`representation_encoder` must read `inputs_embeds`, which {type(reader).__name__} does not."
             )
         config = CTCGeneratorConfig(
-            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            **encoder_configs(encoders),
             num_codes=num_codes,
             **settings,
         )

@@ -49,7 +49,6 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         if self.masking_schedule not in SCHEDULES:
             known = ", ".join(SCHEDULES)
             raise ValueError(f"`masking_schedule` must be one of {known}, got {self.masking_schedule!r}.")
-        self.check_stride()
         if self.codebook_order not in ("in_turn", "any"):
             raise ValueError(f"`codebook_order` must be in_turn or any, got {self.codebook_order!r}.")
         if None in self.target_shape[:-1]:
@@ -163,9 +162,8 @@ class MaskedGenerator(ParallelGenerator):
         """
         codes = target.reshape(len(target), self.config.num_codebooks, -1)
         real = torch.ones_like(codes[:, 0], dtype=torch.bool) if target_mask is None else target_mask.flatten(1).bool()
-        condition = self._source(source, len(codes))
-        without = torch.rand(len(codes), device=codes.device) < self.config.condition_dropout
-        condition = self.source_encoder.hide(condition, without)
+        condition = self.source_encoder(**source, batch_size=len(codes))
+        condition = self.source_encoder.hide(condition, self.source_encoder.draw_hidden(condition))
         asked, hidden = self._draw_masks(real)
         states = self._states(codes.masked_fill(hidden, self.config.num_codes), condition, real)
         loss = 0.0
@@ -175,10 +173,6 @@ class MaskedGenerator(ParallelGenerator):
             loss = loss + nn.functional.cross_entropy(logits, codes[:, book][here], reduction="sum")
         loss = loss / asked.sum().clamp(min=1)
         return LossOutput(loss=loss, terms={"cross_entropy": loss.detach()})
-
-    def _source(self, source: dict[str, torch.Tensor], rows: int | None = None) -> Condition:
-        condition = self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
-        return condition if self.config.source_stride is None else condition.strided(self.config.source_stride)
 
     def _draw_masks(self, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Which codes `(batch, codebooks, length)` are asked for, of each row at least one and no padding; and which
@@ -250,7 +244,7 @@ class MaskedGenerator(ParallelGenerator):
         defaults["num_inference_steps"] = self.config.default_steps
         asked = {**defaults, **(self.config.generation or {}), **{k: v for k, v in given.items() if v is not None}}
         self._check_generation(asked)
-        condition, guidance = self._source(source), asked["guidance"]
+        condition, guidance = self.source_encoder(**source), asked["guidance"]
         real = None if self.config.source_stride is None else condition.mask.bool()
         places = self._places(asked["length"] if real is None else real.shape[1])
         rows, books = len(condition.hidden), self.config.num_codebooks

@@ -11,7 +11,7 @@ from ...parts.pretrained import hosted, position_limit, refuse_reference
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig
 from ..sources.conditioning import SourceEncoder
-from ..sources.source_encoders import load_source_encoders
+from ..sources.source_encoders import encoder_configs, load_source_encoders
 
 
 class ParallelGeneratorConfig(ConditionalGeneratorConfig):
@@ -61,7 +61,7 @@ class ParallelGenerator(ConditionalGenerator):
         encoders = load_source_encoders(source_encoder, representation_encoder)
         config = cls.config_class(
             backbone_config=backbone.config.to_dict(),
-            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            **encoder_configs(encoders),
             **settings,
         )
         return cls(config, backbone=backbone, source_encoders=encoders)

@@ -48,6 +48,7 @@ class ConditionalGeneratorConfig(GeneratorConfig):
     source_num_codebooks: int = 1
     source_rate: float | None = None
     condition_dropout: float = 0.1
+    source_stride = None  # without a type, since it is a setting of some subclasses only
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -57,6 +58,7 @@ class ConditionalGeneratorConfig(GeneratorConfig):
             for name in ("source_num_codes", "source_rate", "source_representation_encoder_config"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"`{name}` describes a source representation, which needs `source_shape`.")
+        self._check_stride()
 
     @property
     def source_spec(self) -> RepresentationSpec | None:
@@ -70,9 +72,8 @@ class ConditionalGeneratorConfig(GeneratorConfig):
         """Whether there is something to read that only an encoder can."""
         return any(getattr(self, f"source_{reader}_config") is not None for reader in READERS.values())
 
-    def check_stride(self) -> None:
-        """Raises `ValueError` where `source_stride`, of those that have it, is no number of places, or it is not clear
-        of what."""
+    def _check_stride(self) -> None:
+        """Raises `ValueError` where `source_stride` is no number of places, or it is not clear of what."""
         if (stride := self.source_stride) is None:
             return
         if not isinstance(stride, int) or stride < 1:
@@ -104,8 +105,9 @@ def describe_source(source: RepresentationSpec | None) -> dict:
 
 
 class ConditionalGenerator(PreTrainedGenerator):
-    """A generator with a `source_encoder`, and with `statistics` of its targets where those are continuous: a subclass
-    sets both, and is given values of unit variance by the latter."""
+    """A generator that reads its source by a `source_encoder`, and has `statistics` of its targets where those are
+    continuous. A subclass sets both.
+    """
 
     config: ConditionalGeneratorConfig
     _keep_in_fp32_modules_strict = ["statistics"]

@@ -80,10 +80,11 @@ class SourceEncoder(PreTrainedModel):
             module.init_weights()
 
     def forward(self, **source) -> Condition:
-        """What [`SourceEncoder.read`] gives, one after the other."""
+        """What [`SourceEncoder.read`] gives, one after the other; with `source_stride`, the mean of so many places."""
         parts = self.read(**source)
         hidden, mask = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("hidden", "mask"))
-        return Condition.of(hidden, mask)
+        condition, stride = Condition.of(hidden, mask), self.config.source_stride
+        return condition if stride is None else condition.strided(stride)
 
     def read(
         self,
@@ -183,6 +184,11 @@ class SourceEncoder(PreTrainedModel):
             RepresentationSpec(tuple(source.shape[1:]), spec.num_codes, spec.num_codebooks)
         ):
             raise ValueError(f"`source` must be {spec}, got the shape {tuple(source.shape[1:])}.")
+
+    def draw_hidden(self, condition: Condition) -> torch.Tensor:
+        """Rows `(batch,)` whose source training hides, as often as `condition_dropout` says."""
+        hidden = condition.hidden
+        return torch.rand(len(hidden), device=hidden.device) < self.config.condition_dropout
 
     def hide(self, condition: Condition, hidden: torch.Tensor) -> Condition:
         """The condition with the null source in the rows where `hidden` `(batch,)` is true."""
