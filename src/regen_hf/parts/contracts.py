@@ -38,6 +38,12 @@ def check_settings(config_class: type[PreTrainedConfig], settings: dict) -> None
             raise TypeError(f"`{name}` is no setting of {config_class.__name__}{hint}")
 
 
+def check_whole(name: str, value, least: int = 1) -> None:
+    """Raises `ValueError` where a setting is no whole number of at least `least`."""
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+
+
 class _Part:
     """What extractors and generators do otherwise than transformers' models.
 

@@ -104,7 +104,7 @@ class CTCConformance(GeneratorConformance):
     def test_default_arguments_come_from_the_config(self, generator):
         defaults = {"num_beams": 3, "num_return_sequences": 2}
         assert len(self.make(generation=defaults).eval().generate(**self.source()).values) == 8
-        with pytest.raises(ValueError, match=r"`generation` may hold num_beams and .*, got \['guidance'\]"):
+        with pytest.raises(ValueError, match=r"`generation` must hold num_beams, .* only, got \['guidance'\]"):
             self.make(generation={"guidance": 3.0})
 
 

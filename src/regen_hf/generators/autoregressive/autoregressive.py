@@ -222,7 +222,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
             aligned = aligned.in_front()
             logits = self.alignment_head(aligned.hidden)
             terms["alignment"] = self.config.alignment_weight * ctc_loss(logits, aligned.mask, target, target_mask)
-        return LossOutput(loss=sum(terms.values()), terms={name: term.detach() for name, term in terms.items()})
+        return LossOutput.of(terms)
 
     def _flat(self, codes: torch.Tensor) -> torch.Tensor:
         """`(batch, codebooks, places)`"""

@@ -9,8 +9,9 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-from ...parts.contracts import check_settings
+from ...parts.contracts import check_settings, check_whole
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
+from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.randomness import row_generators
 from ..sources.alignment import expand, monotonic_alignment
@@ -50,15 +51,12 @@ class AlignedDiffusionGeneratorConfig(ConditionalGeneratorConfig):
     target_shape: list[int | None] | tuple[int | None, ...] = (80, None)
     target_rate: float | None = None
     max_places: int = 2000
+    generation_defaults = {"guidance": 1.0, "num_inference_steps": 10, "temperature": 1.0}
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if len(self.target_shape) != 2 or self.target_shape[0] is None or self.target_shape[1] is not None:
             raise ValueError(f"`target_shape` must be (channels, None), got {tuple(self.target_shape)}.")
-        if unknown := set(self.generation or {}) - {"guidance", "num_inference_steps", "temperature"}:
-            raise ValueError(
-                f"`generation` must hold guidance, num_inference_steps or temperature only, got {sorted(unknown)}."
-            )
 
     @property
     def target_spec(self) -> RepresentationSpec:
@@ -188,11 +186,11 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
         noisy, timestep = self._process.add_noise(frames, noise, level)
         velocity = self._denoise(noisy, timestep, mask, condition, expanded.detach(), hidden)
         terms = {
-            "denoising": _mean((velocity - (noise - frames)).square().mean(2), mask),
-            "means": _mean((expanded - frames).square().mean(2), mask) / 2,
-            "durations": _mean((guessed - found).square(), condition.mask),
+            "denoising": masked_mean((velocity - (noise - frames)).square().mean(2), mask),
+            "means": masked_mean((expanded - frames).square().mean(2), mask) / 2,
+            "durations": masked_mean((guessed - found).square(), condition.mask),
         }
-        return LossOutput(loss=sum(terms.values()), terms={name: term.detach() for name, term in terms.items()})
+        return LossOutput.of(terms)
 
     def _fitting(self, places: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         """Which rows have a frame for each place of the source."""
@@ -237,18 +235,17 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
             generator: gives the same targets for the same sources, however they are batched.
             source: what [`SourceEncoder`] reads.
         """
-        given = {"guidance": guidance, "num_inference_steps": num_inference_steps, "temperature": temperature}
-        defaults = {"guidance": 1.0, "num_inference_steps": 10, "temperature": 1.0, **(self.config.generation or {})}
-        given = {name: defaults[name] if value is None else value for name, value in given.items()}
-        guidance, steps = given["guidance"], given["num_inference_steps"]
+        asked = self.config.generation_settings(
+            guidance=guidance, num_inference_steps=num_inference_steps, temperature=temperature
+        )
+        guidance, steps, temperature = asked["guidance"], asked["num_inference_steps"], asked["temperature"]
         self.config.check_guidance(guidance)
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"`num_inference_steps` must be a whole number of at least 1, got {steps!r}.")
-        if not given["temperature"] >= 0:
-            raise ValueError(f"`temperature` must be at least 0, got {given['temperature']!r}.")
+        check_whole("num_inference_steps", steps)
+        if not temperature >= 0:
+            raise ValueError(f"`temperature` must be at least 0, got {temperature!r}.")
         condition = self._read(source)
         means, mask = expand(self.means(condition.hidden).float(), self._durations(condition))
-        sample = given["temperature"] * _noise(mask, means.shape[2], generator)
+        sample = temperature * _noise(mask, means.shape[2], generator)
         shown = torch.zeros(len(sample), dtype=torch.bool, device=sample.device)
         scheduler = _scheduler()
         scheduler.set_timesteps(steps, device=self.device)
@@ -306,10 +303,6 @@ def _scheduler():
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     return FlowMatchEulerDiscreteScheduler()
-
-
-def _mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def _noise(mask: torch.Tensor, channels: int, generator: torch.Generator | None) -> torch.Tensor:

@@ -7,8 +7,9 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-from ...parts.contracts import check_settings
+from ...parts.contracts import check_settings, check_whole
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
+from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
@@ -45,14 +46,13 @@ class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
     prediction: str = "velocity"
     timestep_sampling: str = "logit_normal"
     source_noise: float = 0.0
+    generation_defaults = {"guidance": 1.0, "num_inference_steps": 20}
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         for name, known in (("prediction", PREDICTIONS), ("timestep_sampling", TIMESTEP_SAMPLINGS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
-        if unknown := set(self.generation or {}) - {"guidance", "num_inference_steps"}:
-            raise ValueError(f"`generation` must hold guidance or num_inference_steps only, got {sorted(unknown)}.")
         if None in self.target_shape:
             raise ValueError(f"`target_shape` must be whole numbers, got {tuple(self.target_shape)}.")
         if self.scheduler is None:
@@ -207,8 +207,7 @@ class DiffusionGenerator(ConditionalGenerator):
         output = self._denoise(noisy, timestep, condition, stacked, source.get("class_labels"), hidden)
         predicted, wanted = process.compare(output, sample, noise, noisy, timestep)
         error = (predicted - wanted).square().mean(1)
-        loss = error.mean() if target_mask is None else (error * target_mask).sum() / target_mask.sum().clamp(min=1)
-        return LossOutput(loss=loss, terms={"denoising": loss.detach()})
+        return LossOutput.of({"denoising": masked_mean(error, target_mask)})
 
     @torch.no_grad()
     def generate(
@@ -225,12 +224,10 @@ class DiffusionGenerator(ConditionalGenerator):
             generator: gives the same targets for the same sources, however they are batched.
             source: what [`SourceEncoder`] reads, or `batch_size` where that is nothing.
         """
-        defaults = {"guidance": 1.0, "num_inference_steps": 20, **(self.config.generation or {})}
-        guidance = defaults["guidance"] if guidance is None else guidance
-        steps = defaults["num_inference_steps"] if num_inference_steps is None else num_inference_steps
+        asked = self.config.generation_settings(guidance=guidance, num_inference_steps=num_inference_steps)
+        guidance, steps = asked["guidance"], asked["num_inference_steps"]
         self.config.check_guidance(guidance)
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"`num_inference_steps` must be a whole number of at least 1, got {steps!r}.")
+        check_whole("num_inference_steps", steps)
         condition = self.source_encoder(**source)
         rows, class_labels = len(condition.hidden), source.get("class_labels")
         scheduler = self.make_scheduler()

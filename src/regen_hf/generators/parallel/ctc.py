@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
-from ...parts.contracts import check_settings
+from ...parts.contracts import check_settings, check_whole
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import HubReference, hosted
 from ..sources.alignment import ctc_loss
@@ -43,6 +43,7 @@ class CTCGeneratorConfig(ConditionalGeneratorConfig):
     time_masks: int = 0
     frequency_masks: int = 0
     condition_dropout: float = 0.0
+    generation_defaults = {"num_beams": 1, "num_return_sequences": 1}
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -53,8 +54,6 @@ class CTCGeneratorConfig(ConditionalGeneratorConfig):
         for name, least in {"num_codes": 1, "upsampling": 1, "time_masks": 0, "frequency_masks": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
-        if unknown := set(self.generation or {}) - {"num_beams", "num_return_sequences"}:
-            raise ValueError(f"`generation` may hold num_beams and num_return_sequences, got {sorted(unknown)}.")
 
     @property
     def target_spec(self) -> RepresentationSpec:
@@ -184,7 +183,7 @@ class CTCGenerator(ConditionalGenerator):
         fits = self._fitting(mask.sum(1), repeated.sum(1), places.sum(1))
         rows = [each[fits] for each in (logits, places, target, mask)]
         loss = ctc_loss(*rows) if fits.any() else logits[:0].sum()
-        return LossOutput(loss=loss, terms={"ctc": loss.detach()})
+        return LossOutput.of({"ctc": loss})
 
     def _check_codes(self, codes: torch.Tensor) -> None:
         if codes.numel() and not 0 <= codes.min() <= codes.max() < self.config.num_codes:
@@ -244,13 +243,10 @@ class CTCGenerator(ConditionalGenerator):
             their log-probabilities: that of all alignments which the beam search kept, or, with `num_beams` 1, that of
             the likeliest alignment alone.
         """
-        given = {"num_beams": num_beams, "num_return_sequences": num_return_sequences}
-        given = {name: value for name, value in given.items() if value is not None}
-        asked = {"num_beams": 1, "num_return_sequences": 1, **(self.config.generation or {}), **given}
+        asked = self.config.generation_settings(num_beams=num_beams, num_return_sequences=num_return_sequences)
         beams, number = asked["num_beams"], asked["num_return_sequences"]
         for name, value in asked.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
+            check_whole(name, value)
         if number > beams:
             raise ValueError(f"`num_return_sequences` must be at most num_beams {beams}, got {number}.")
         log_probs, places = self.log_probs(**source)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from ...parts.contracts import check_whole
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.randomness import row_generators
 from ..sources.condition import Condition
@@ -53,11 +54,7 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
             raise ValueError(f"`codebook_order` must be in_turn or any, got {self.codebook_order!r}.")
         if None in self.target_shape[:-1]:
             raise ValueError(f"`target_shape` may be None in its last place only, got {list(self.target_shape)}.")
-        known = {"guidance", "num_inference_steps", "temperature", "choice_temperature", "length"}
-        if unknown := set(self.generation or {}) - known:
-            raise ValueError(f"`generation` must hold {', '.join(sorted(known))} only, got {sorted(unknown)}.")
-
-        self.check_steps((self.generation or {}).get("num_inference_steps", self.default_steps))
+        self.check_steps(self.generation_settings()["num_inference_steps"])
 
     @property
     def target_spec(self) -> RepresentationSpec:
@@ -69,14 +66,14 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         return self.num_codebooks if self.codebook_order == "in_turn" else 1
 
     @property
-    def default_steps(self) -> int:
-        return self.fewest_steps if self.masking_schedule == "all" else max(12, self.fewest_steps)
+    def generation_defaults(self) -> dict[str, Any]:
+        steps = self.fewest_steps if self.masking_schedule == "all" else max(12, self.fewest_steps)
+        others = {"temperature": 1.0, "choice_temperature": 2.0, "length": None}
+        return {"guidance": 1.0, "num_inference_steps": steps, **others}
 
     def check_steps(self, steps: int) -> None:
         """Raises `ValueError` for what cannot be `num_inference_steps`."""
-        if not isinstance(steps, int) or steps < self.fewest_steps:
-            least = self.fewest_steps
-            raise ValueError(f"`num_inference_steps` must be a whole number of at least {least}, got {steps!r}.")
+        check_whole("num_inference_steps", steps, self.fewest_steps)
         if self.masking_schedule == "all" and steps != self.fewest_steps:
             raise ValueError(
                 f"`num_inference_steps` must be {self.fewest_steps} with masking_schedule 'all', got {steps}."
@@ -172,7 +169,7 @@ class MaskedGenerator(ParallelGenerator):
             logits = self._logits(states[here], book)
             loss = loss + nn.functional.cross_entropy(logits, codes[:, book][here], reduction="sum")
         loss = loss / asked.sum().clamp(min=1)
-        return LossOutput(loss=loss, terms={"cross_entropy": loss.detach()})
+        return LossOutput.of({"cross_entropy": loss})
 
     def _draw_masks(self, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Which codes `(batch, codebooks, length)` are asked for, of each row at least one and no padding; and which
@@ -238,11 +235,10 @@ class MaskedGenerator(ParallelGenerator):
             generator: gives the same targets for the same sources, however they are batched.
             source: what [`SourceEncoder`] reads, or `batch_size` where that is nothing.
         """
-        given = dict(guidance=guidance, num_inference_steps=num_inference_steps, temperature=temperature)
-        given |= dict(choice_temperature=choice_temperature, length=length)
-        defaults = dict(guidance=1.0, temperature=1.0, choice_temperature=2.0, length=None)
-        defaults["num_inference_steps"] = self.config.default_steps
-        asked = {**defaults, **(self.config.generation or {}), **{k: v for k, v in given.items() if v is not None}}
+        asked = self.config.generation_settings(
+            guidance=guidance, num_inference_steps=num_inference_steps, temperature=temperature,
+            choice_temperature=choice_temperature, length=length,
+        )  # fmt: skip
         self._check_generation(asked)
         condition, guidance = self.source_encoder(**source), asked["guidance"]
         real = None if self.config.source_stride is None else condition.mask.bool()

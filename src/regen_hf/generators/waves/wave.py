@@ -59,8 +59,7 @@ class WaveGenerator(PreTrainedGenerator):
             "mel": distance(mel, generated, true, mask, hop),
             "spectral": spectral_distance(generated, true, mask),
         }
-        detached = {name: term.detach() for name, term in terms.items()}
-        return LossOutput(loss=sum(terms.values()), terms=detached, reconstruction=generated)
+        return LossOutput.of(terms, reconstruction=generated)
 
     def _segments(
         self, source: torch.Tensor, source_mask: torch.Tensor | None, target: torch.Tensor, target_mask
