@@ -358,7 +358,7 @@ def test_alignment_is_a_further_loss_by_which_the_source_tells_the_codes():
     assert aligned.alignment_head.weight.grad.abs().sum() > 0
 
 
-def test_source_noise_disturbs_in_training_only():
+def test_source_noise_perturbs_in_training_only():
     codes, generator = torch.randint(12, (4, 20)), reading_out(source_noise=0.3)
 
     def losses() -> set[float]:

@@ -162,7 +162,7 @@ def test_guidance_goes_from_the_null_source_towards_the_source():
             torch.testing.assert_close(found, away + guidance * (towards - away), rtol=1e-4, atol=1e-5)
 
 
-def test_source_noise_disturbs_training_only():
+def test_source_noise_perturbs_training_only():
     source = torch.randn(2, 3, 4, 4)
     losses = []
     for noise in (0.0, 3.0):

@@ -1,4 +1,4 @@
-"""Codes one after the other, by the decoder of any language model of transformers."""
+"""Codes made autoregressively by the decoder of any language model of transformers."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..sources.alignment import ctc_loss
 from ..sources.condition import Condition
 from ..sources.conditional_generator import describe_source
 from ..sources.conditioning import SourceEncoder
-from ..sources.perturbing import disturb
+from ..sources.perturbing import perturb
 from ..sources.source_encoders import encoder_configs, load_source_encoders
 from .code_order import ORDERS, CodeHead
 from .configuration_autoregressive import AutoregressiveGeneratorConfig
@@ -207,8 +207,8 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
             raise ValueError(f"`target` has {places} places, more than the {self.config.places} of this generator.")
         if self.training and self.config.source_noise and source.get("source") is not None:
             given = source["source"], source.get("source_mask")
-            disturbed = disturb(*given, self.config.source_noise, self.config.source_num_codes)
-            source |= {"source": disturbed.values, "source_mask": disturbed.mask}
+            perturbed = perturb(*given, self.config.source_noise, self.config.source_num_codes)
+            source |= {"source": perturbed.values, "source_mask": perturbed.mask}
         condition = aligned = self._read(source, len(target))
         condition = self._hide(condition, self.source_encoder.draw_hidden(condition))
         mask = None if target_mask is None else target_mask.flatten(1)

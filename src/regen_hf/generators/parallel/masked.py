@@ -28,7 +28,7 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         num_codes: the number of different codes in each codebook.
         num_codebooks: the number of codebooks; more than one are the first dimension of `target_shape`.
         codebook_order: `"in_turn"`, each codebook after those before it, as codecs want whose later books refine the
-            earlier; or `"any"`, all of them together, the surest codes first, as voices of a score.
+            earlier; or `"any"`, all of them together, the most confident first, as voices of a score.
         source_stride: how many places of the source stand beside each place of the target: 1 for a melody and the
             voices beneath it. Then their mean is added to it, instead of being read after the target, and what is
             made has a place for each `source_stride` of the source; `None` where the source is read as a whole.
@@ -84,7 +84,7 @@ class MaskedGenerator(ParallelGenerator):
     """Makes codes by masked prediction, as MaskGIT (Chang et al., 2022) and MAGNeT (Ziv et al., 2024) do.
 
     Training hides a part of the codes and asks for them. `generate` begins with all of them hidden and keeps, at each
-    step, those that the model is surest of. Several codebooks are made one after the other, each seeing those before it
+    step, those it is most confident of. Several codebooks are made in turn, each seeing those before it
     (SoundStorm, Borsos et al., 2023, section 3), or in any order (Huang et al., 2017, arXiv:1903.07227).
 
     Example:

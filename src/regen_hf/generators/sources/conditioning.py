@@ -80,7 +80,7 @@ class SourceEncoder(PreTrainedModel):
             module.init_weights()
 
     def forward(self, **source) -> Condition:
-        """What [`SourceEncoder.read`] gives, one after the other; with `source_stride`, the mean of so many places."""
+        """What [`SourceEncoder.read`] gives, joined along the length; with `source_stride`, means of so many places."""
         parts = self.read(**source)
         hidden, mask = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("hidden", "mask"))
         condition, stride = Condition.of(hidden, mask), self.config.source_stride
