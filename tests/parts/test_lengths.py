@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from regen_hf import Representation
-from regen_hf.parts.lengths import by_length, random_segments
+from regen_hf.parts.lengths import by_length, masked_mean, random_segments
 
 VALUES = torch.arange(24.0).view(3, 1, 8)
 
@@ -91,3 +91,10 @@ def test_pieces_are_drawn_by_the_global_seed():
         return random_segments(2, (Representation(VALUES), 1))[0].values.tolist()
 
     assert draw(0) == draw(0) and len({str(draw(seed)) for seed in range(8)}) > 1
+
+
+def test_the_mean_is_of_what_is_no_padding():
+    values = torch.tensor([[1.0, 2.0, 9.0], [4.0, 8.0, 9.0]])
+    padding = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    assert masked_mean(values, padding) == 7 / 3 and masked_mean(values, padding.bool()) == 7 / 3
+    assert masked_mean(values, None) == values.mean() and masked_mean(values, 0 * padding) == 0

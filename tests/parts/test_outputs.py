@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from regen_hf import RegenerationOutput, Representation, RepresentationSpec
+from regen_hf import LossOutput, RegenerationOutput, Representation, RepresentationSpec
 
 
 @pytest.mark.parametrize(("one", "other", "fits"), [
@@ -31,3 +31,10 @@ def test_outputs_are_read_by_name_and_by_key():
     assert output["values"] is output.values is values
     assert output.mask is None
     assert isinstance(output, Representation)
+
+
+def test_a_loss_of_named_terms_is_their_sum():
+    terms = {"one": torch.tensor(1.0, requires_grad=True), "two": torch.tensor(2.0)}
+    output = LossOutput.of(terms, reconstruction=torch.zeros(1))
+    assert output.loss.item() == 3 and output.loss.requires_grad and output.reconstruction.shape == (1,)
+    assert list(output.terms) == ["one", "two"] and not output.terms["one"].requires_grad

@@ -38,6 +38,12 @@ def check_settings(config_class: type[PreTrainedConfig], settings: dict) -> None
             raise TypeError(f"`{name}` is no setting of {config_class.__name__}{hint}")
 
 
+def check_whole(name: str, value, least: int = 1) -> None:
+    """Raises `ValueError` where a setting is no whole number of at least `least`."""
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+
+
 class _Part:
     """What extractors and generators do otherwise than transformers' models.
 
@@ -162,26 +168,19 @@ class PreTrainedExtractor(_LocalClass, _Part, PreTrainedModel):
         return any(parameter.requires_grad for parameter in self.parameters())
 
 
-class RuleExtractor(PreTrainedExtractor):
-    """An extractor without weights: a handcrafted rule, named in the config and saved with the model."""
+class Rule:
+    """What an extractor or a generator without weights does otherwise than one that has some."""
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, config: ExtractorConfig | None = None, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, config: PreTrainedConfig | None = None, **kwargs):
         """From the config alone, since there are no weights; the rule works in whatever dtype it is given."""
         return cls(config or cls.config_class.from_pretrained(pretrained_model_name_or_path, **kwargs))
 
     @classmethod
-    def from_components(cls, **settings) -> "RuleExtractor":
+    def from_components(cls, **settings):
         """The rule with these fields of its config; raises `TypeError` for one that it does not have."""
         check_settings(cls.config_class, settings)
         return cls(cls.config_class(**settings))
-
-    def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
-        raise NotImplementedError(f"{type(self).__name__} is a rule and has nothing to learn.")
-
-    @property
-    def is_trainable(self) -> bool:
-        return False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -189,7 +188,19 @@ class RuleExtractor(PreTrainedExtractor):
 
     @property
     def device(self) -> torch.device:
+        """The CPU; the rule works wherever its input is."""
         return torch.device("cpu")
+
+
+class RuleExtractor(Rule, PreTrainedExtractor):
+    """An extractor without weights: a handcrafted rule, named in the config and saved with the model."""
+
+    def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
+        raise NotImplementedError(f"{type(self).__name__} is a rule and has nothing to learn.")
+
+    @property
+    def is_trainable(self) -> bool:
+        return False
 
 
 class GeneratorConfig(_LocalClass, PreTrainedConfig):

@@ -7,6 +7,11 @@ import torch
 from .outputs import Representation, concatenate
 
 
+def masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """The mean of values where `mask`, of the same shape, is true or 1; 0 where there are none."""
+    return values.mean() if mask is None else (values * mask).sum() / mask.sum().clamp(min=1)
+
+
 def by_length(
     function: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor, mask: torch.Tensor | None = None
 ) -> Representation:

@@ -81,6 +81,11 @@ class LossOutput(ModelOutput):
     reconstruction: torch.Tensor | None = None
     reconstruction_target: torch.Tensor | None = None
 
+    @classmethod
+    def of(cls, terms: dict[str, torch.Tensor], **others: torch.Tensor | None) -> "LossOutput":
+        """The sum of named terms; `others` are the remaining fields."""
+        return cls(loss=sum(terms.values()), terms={name: term.detach() for name, term in terms.items()}, **others)
+
 
 @dataclass(frozen=True)
 class RepresentationSpec:

@@ -1,6 +1,7 @@
 import pytest
 import tiny
 import torch
+from generators.autoregressive.priors import beside, reading_out
 from generators.conformance import GeneratorConformance
 from transformers import (
     AutoModel,
@@ -157,34 +158,6 @@ def source():
     return dict(tiny.processor()(source=tiny.NAMES[:3]))
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("num_beams", [1, 3])
-def test_cache_changes_nothing(prior, source, guidance, num_beams):
-    asked = {"guidance": guidance, "num_beams": num_beams, "do_sample": False}
-    cached = prior.generate(**source, **asked).values
-    assert torch.equal(cached, prior.generate(**source, **asked, use_cache=False).values)
-
-
-def test_guidance_is_that_of_the_two_distributions(prior, source):
-    """The first code under guidance is the best one of null + guidance × (source − null)."""
-    first = prior.generate(**source, do_sample=False, guidance=5.0).values[:, 0, 0]
-    with torch.no_grad():
-        condition = prior.source_encoder(**source)
-        start = torch.full((3, 1, 1), 13)
-        hidden = prior.source_encoder.hide(condition, torch.ones(3, dtype=torch.bool))
-        states = [prior._hidden_states(start, 0, each).last_hidden_state[:, -1] for each in (condition, hidden)]
-        towards, away = (prior.head.next_logits(state, [0])[:, 0, :12] for state in states)
-    assert torch.equal(first, (away + 5 * (towards - away)).argmax(-1))
-
-
-def test_samples_are_repeatable_and_leave_the_global_state_alone(prior, source):
-    state = torch.random.get_rng_state()
-    one, two = (prior.generate(**source, generator=torch.Generator().manual_seed(1)).values for _ in range(2))
-    assert torch.equal(one, two)
-    assert torch.equal(state, torch.random.get_rng_state())
-    assert not torch.equal(one, prior.generate(**source, generator=torch.Generator().manual_seed(2)).values)
-
-
 def test_loss_is_that_of_next_codes(prior, source):
     """Codes that the model makes greedily are likelier under its own loss than others."""
     greedy = prior.generate(**source, do_sample=False).values
@@ -225,19 +198,6 @@ def test_a_prefix_and_what_is_written_need_their_positions():
     prior = AutoregressiveGenerator.from_components(tiny.llama(max_position_embeddings=12), (3, 4), 12, tiny.bert())
     with pytest.raises(ValueError, match="LlamaModel has 12 positions, but a source and what is written take 13"):
         prior.generate(input_ids=torch.tensor([[2, 3]]))
-
-
-@pytest.mark.parametrize("order", ["interleave", "delay"])
-@pytest.mark.parametrize("decoder", [tiny.gpt2, tiny.llama, lambda: tiny.llama(use_cache=False), tiny.lfm2])
-def test_cache_changes_nothing_with_codebooks(order, decoder, source):
-    torch.manual_seed(0)
-    prior = AutoregressiveGenerator.from_components(
-        decoder(), (3, 5), 12, tiny.bert(), num_codebooks=3, order=order
-    ).eval()  # fmt: skip
-    for guidance in (1.0, 3.0):
-        asked = {"do_sample": False, "guidance": guidance}
-        cached = prior.generate(**source, **asked).values
-        assert torch.equal(cached, prior.generate(**source, **asked, use_cache=False).values)
 
 
 @pytest.mark.parametrize("make", [tiny.t5, tiny.bart_both])
@@ -382,15 +342,6 @@ def test_a_tokenizer_with_fewer_ids_than_the_model_has_rows():
     torch.testing.assert_close(prior.language_model.get_input_embeddings().weight[:14], expected[:14])
 
 
-READ_OUT = {"source_shape": (None,), "source_num_codes": 12, "condition_dropout": 0.0}
-
-
-def reading_out(**settings) -> AutoregressiveGenerator:
-    torch.manual_seed(0)
-    given = {**READ_OUT, **settings}
-    return AutoregressiveGenerator.from_components(tiny.gpt2(), (None,), 12, max_places=20, **given)
-
-
 def test_alignment_is_a_further_loss_by_which_the_source_tells_the_codes():
     codes = torch.randint(12, (4, 6))
     given = {"target": codes, "source": codes.repeat_interleave(2, dim=1)}
@@ -407,7 +358,7 @@ def test_alignment_is_a_further_loss_by_which_the_source_tells_the_codes():
     assert aligned.alignment_head.weight.grad.abs().sum() > 0
 
 
-def test_source_noise_disturbs_in_training_only():
+def test_source_noise_perturbs_in_training_only():
     codes, generator = torch.randint(12, (4, 20)), reading_out(source_noise=0.3)
 
     def losses() -> set[float]:
@@ -434,49 +385,6 @@ def test_alignment_and_source_noise_need_codes_in_a_row():
     ):
         with pytest.raises(ValueError, match=r"`source_noise` must be in \[0, 0.5\), and above 0 for a source of any"):
             reading_out(**wrong)
-
-
-@pytest.mark.parametrize("length_penalty", [1.0, 0.5])
-def test_beams_come_with_their_log_probabilities(length_penalty):
-    generator, source = reading_out().eval(), torch.randint(12, (3, 5))
-    asked = {"num_beams": 4, "num_return_sequences": 2, "do_sample": False, "length_penalty": length_penalty}
-    made = generator.generate(source=source, **asked)
-    assert made.values.shape[0] == 6 and made.scores.shape == (6,)
-    for row in range(6):
-        length = int(made.mask[row].sum())
-        own = {"target": made.values[row : row + 1, :length], "source": source[row // 2 : row // 2 + 1]}
-        if length < 20:  # with the end, which is written and scored as well
-            total = -generator(**own).loss.item() * (length + 1)
-            assert made.scores[row].item() == pytest.approx(total, rel=1e-3)
-    assert generator.generate(source=source, do_sample=False).scores is None
-    assert generator.generate(source=source, num_beams=4).scores is None  # of samples
-
-
-def test_scores_count_the_codes_of_all_codebooks():
-    torch.manual_seed(0)
-    books = {"num_codebooks": 2, "num_classes": 3, "condition_dropout": 0.0, "max_places": 6}
-    generator = AutoregressiveGenerator.from_components(tiny.gpt2(), (2, None), 3, **books).eval()
-    label = {"class_labels": torch.tensor([[1]])}
-    asked = {"num_beams": 8, "num_return_sequences": 8, "do_sample": False}
-    for _ in range(50):  # some heads never end
-        torch.nn.init.normal_(generator.head.weight, std=0.5)
-        made = generator.generate(**label, **asked)
-        ended = [row for row in range(8) if 0 < int(made.mask[row].sum()) < 6]
-        if ended:
-            break
-    assert ended, "no beam has an end: this shows nothing"
-    for row in ended:
-        places = int(made.mask[row].sum())
-        loss = generator(target=made.values[row : row + 1, :, :places], **label).loss.item()
-        assert made.scores[row].item() == pytest.approx(-loss * (2 * places + 1), rel=1e-3)
-
-
-def beside(decoder=None, order="delay", stride=1, **settings) -> AutoregressiveGenerator:
-    """Of two codebooks, with a place for each `stride` of the source."""
-    spec = {"source_shape": [None], "source_num_codes": 9, "source_stride": stride, "max_places": 16, **settings}
-    spec = {"num_codebooks": 2, "order": order, "condition_dropout": 0.0, **spec}
-    torch.manual_seed(0)
-    return AutoregressiveGenerator.from_components(decoder or tiny.llama(), (2, None), 12, **spec).eval()
 
 
 @pytest.mark.parametrize("order", ["delay", "interleave"])
@@ -514,13 +422,6 @@ def test_beside_its_source_a_target_is_learned_place_by_place():
     assert torch.equal(generator.eval().generate(source=codes, do_sample=False).values, target)
 
 
-def test_beside_its_source_several_targets_have_its_mask():
-    codes, mask = torch.randint(9, (2, 4)), torch.tensor([[True] * 4, [True, True, False, False]])
-    generator = beside(order="interleave")
-    made = generator.generate(source=codes, source_mask=mask, num_return_sequences=2)
-    assert made.values.shape == (4, 2, 4) and made.mask.sum(1).tolist() == [4, 4, 2, 2]
-
-
 def test_beside_its_source_refuses_another_length():
     with pytest.raises(ValueError, match="the source has 3 places by its `source_stride`, but the target 4"):
         beside(stride=2)(target=torch.zeros(1, 2, 4, dtype=torch.long), source=torch.zeros(1, 6, dtype=torch.long))
@@ -541,20 +442,6 @@ def test_beside_its_source_refuses_another_length():
         beside().generate(source=torch.zeros(1, 2, dtype=torch.long), source_mask=mask)
     with pytest.raises(ValueError, match="`reads_codes` needs a source of `prefix_vocabulary_size` codes in a row"):
         beside(stride=None, prefix_vocabulary_size=16, reads_codes=True)
-
-
-@pytest.mark.parametrize("order", ["delay", "interleave"])
-def test_beside_its_source_each_row_is_written_as_by_itself(order):
-    generator, codes = beside(order=order), torch.randint(9, (3, 6), generator=torch.Generator().manual_seed(0))
-    lengths = [6, 4, 1]
-    mask = torch.arange(6) < torch.tensor(lengths)[:, None]
-    beams = {"do_sample": False, "num_beams": 1 if order == "delay" else 3}
-    together = generator.generate(source=codes, source_mask=mask, **beams)
-    for row, length in enumerate(lengths):
-        alone = generator.generate(source=codes[row : row + 1, :length], **beams)
-        assert torch.equal(alone.values[0], together.values[row, :, :length])
-        if order == "interleave":
-            torch.testing.assert_close(alone.scores[0], together.scores[row], rtol=1e-4, atol=1e-4)
 
 
 def copying(ties_head: bool, **settings) -> AutoregressiveGenerator:

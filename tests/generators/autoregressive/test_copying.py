@@ -5,7 +5,7 @@ from transformers import AutoModel
 
 from regen_hf import AutoregressiveGenerator
 from regen_hf.generators.autoregressive.copying import CopyAttention
-from regen_hf.generators.sources.conditioning import Condition
+from regen_hf.generators.sources.condition import Condition
 
 SETTINGS = {
     "prefix_vocabulary_size": 15, "reads_codes": True, "shares_vocabulary": True, "ties_head": True,

@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModel
 
 from regen_hf.generators.autoregressive.guided_cache import PairedCache, cache_of, paired
-from regen_hf.generators.sources.conditioning import Condition
+from regen_hf.generators.sources.condition import Condition
 
 
 def test_rows_stand_beside_those_that_guide_them():

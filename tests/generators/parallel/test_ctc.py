@@ -1,4 +1,3 @@
-import itertools
 import math
 import warnings
 
@@ -7,6 +6,7 @@ import pytest
 import tiny
 import torch
 from generators.conformance import GeneratorConformance
+from generators.parallel.alignments import by_all_alignments
 from transformers import (
     AutoModel,
     BertModel,
@@ -27,7 +27,7 @@ from regen_hf import (
     RegenerationModel,
     RepresentationSpec,
 )
-from regen_hf.generators.parallel.ctc import prefix_beam_search, zero_spans
+from regen_hf.generators.parallel.ctc_decoding import prefix_beam_search
 from regen_hf.parts.auto import _subclasses, load_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,20 +56,6 @@ def parakeet(**settings) -> ParakeetEncoderConfig:
 def from_codes(num_codes: int = 5, **settings) -> CTCGenerator:
     given = {"representation_encoder": tiny.bert(), "source_shape": [None], "source_num_codes": 8, "upsampling": 2}
     return CTCGenerator.from_components(num_codes=num_codes, **{**given, **settings})
-
-
-def collapse(path, blank: int) -> tuple[int, ...]:
-    return tuple(code for code, _ in itertools.groupby(path) if code != blank)
-
-
-def by_all_alignments(log_probs: torch.Tensor) -> dict[tuple[int, ...], float]:
-    """The probability of each output of one row, by adding up every path there is."""
-    found: dict[tuple[int, ...], float] = {}
-    for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
-        output = collapse(path, log_probs.shape[1] - 1)
-        chance = math.exp(sum(log_probs[place, code].item() for place, code in enumerate(path)))
-        found[output] = found.get(output, 0.0) + chance
-    return found
 
 
 def fixed(generator: CTCGenerator, logits: list, mask: list | None = None) -> CTCGenerator:
@@ -118,7 +104,7 @@ class CTCConformance(GeneratorConformance):
     def test_default_arguments_come_from_the_config(self, generator):
         defaults = {"num_beams": 3, "num_return_sequences": 2}
         assert len(self.make(generation=defaults).eval().generate(**self.source()).values) == 8
-        with pytest.raises(ValueError, match=r"`generation` may hold num_beams and .*, got \['guidance'\]"):
+        with pytest.raises(ValueError, match=r"`generation` must hold num_beams, .* only, got \['guidance'\]"):
             self.make(generation={"guidance": 3.0})
 
 
@@ -226,16 +212,6 @@ def test_a_batch_of_which_nothing_fits_teaches_nothing():
     assert loss.item() == 0 and all(not p.grad.any() for p in generator.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_the_beam_search_finds_the_likeliest_of_all_outputs(seed):
-    torch.manual_seed(seed)
-    log_probs = torch.randn(3, 3).log_softmax(-1)
-    expected = sorted(by_all_alignments(log_probs).items(), key=lambda each: -each[1])
-    found = prefix_beam_search(log_probs.numpy(), 100)
-    assert [tuple(codes) for codes, _ in found] == [codes for codes, _ in expected]
-    np.testing.assert_allclose([score for _, score in found], [math.log(chance) for _, chance in expected], rtol=1e-5)
-
-
 def test_the_beam_search_adds_up_what_the_likeliest_path_does_not():
     """Nothing is the likeliest path, of 0.36; but 0 has 0.24 + 0.24 + 0.16."""
     log_probs = np.log(np.array([[0.4, 1e-9, 0.6]] * 2))
@@ -246,11 +222,6 @@ def test_the_beam_search_adds_up_what_the_likeliest_path_does_not():
     assert generator.generate().mask.tolist() == [[False]]
     assert generator.generate().scores.exp().item() == pytest.approx(0.36)
     assert generator.generate(num_beams=2).values.tolist() == [[0]]
-
-
-def test_improbable_codes_are_not_tried():
-    log_probs = np.log(np.array([[0.99, 0.0009, 0.0091], [0.989, 0.0019, 0.0091]]))
-    assert sorted(codes for codes, _ in prefix_beam_search(log_probs, 100)) == [[], [0], [0, 1], [1]]
 
 
 def test_repeated_codes_need_a_blank_between():
@@ -293,19 +264,6 @@ def test_spans_are_zeroed_in_training_only():
     assert zeroed.any() and not zeroed.all() and not torch.equal(zeroed[0], zeroed[1])
     assert torch.equal(generator.eval()._augmented(given)["input_features"], given["input_features"])
     assert generator(target=torch.tensor([[1]] * 3), **given).loss.isfinite()
-
-
-def test_spans_have_their_sizes():
-    torch.manual_seed(0)
-    mask = torch.arange(300) < torch.cat([torch.full((200,), 300), torch.full((200,), 20)])[:, None]
-    times = (zero_spans(torch.ones(400, 300, 16), mask, 1, 0) == 0).all(2)
-    assert times[:200].sum(1).max() == 25 and times[200:].sum(1).max() == 4 and not times[200:, 20:].any()
-    assert times.sum(1).min() == 0 and times[:200].any(0).sum() > 280 and times[200:, :20].any(0).all()
-    assert (times[:, 1:] & ~times[:, :-1]).sum(1).max() == 1, "one span"
-    bins = (zero_spans(torch.ones(400, 10, 12), None, 0, 1) == 0).all(1)
-    assert bins.sum(1).unique().tolist() == [0, 1, 2] and bins.any(0).all()
-    with pytest.raises(ValueError, match=r"`padding_mask` must be \(batch, frames\) .*\(2, 16\), got \(2, 9\)"):
-        zero_spans(torch.ones(2, 16, 9), torch.ones(2, 9), 1, 0)
 
 
 HEADS = {

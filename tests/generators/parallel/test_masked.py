@@ -7,7 +7,6 @@ from generators.conformance import GeneratorConformance
 from transformers import BertConfig, ModernBertConfig
 
 from regen_hf import MaskedGenerator
-from regen_hf.generators.parallel.masked import _split_steps
 
 SMALL = {"vocab_size": 16, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 BERT = BertConfig(**SMALL, num_hidden_layers=1, max_position_embeddings=64)
@@ -204,9 +203,6 @@ def test_masked_positions_fall_as_the_cosine_says():
 def test_codebooks_are_made_one_after_the_other():
     seen = _watched(masked((2, 16), num_codebooks=2, masking_schedule="linear").eval(), num_inference_steps=6)
     assert seen == [[16, 16], [12, 16], [8, 16], [4, 16], [0, 16], [0, 8]]
-    assert _split_steps(50, 4) == [20, 10, 10, 10]
-    assert _split_steps(12, 1) == [12]
-    assert _split_steps(4, 4) == [1, 1, 1, 1]
 
 
 def test_no_more_steps_than_positions():

@@ -12,12 +12,8 @@ from transformers import (
     WhisperConfig,
 )
 
-from regen_hf.generators.sources.conditioning import (
-    Condition,
-    ConditionalGeneratorConfig,
-    SourceEncoder,
-    sinusoids,
-)
+from regen_hf.generators.sources.conditional_generator import ConditionalGeneratorConfig
+from regen_hf.generators.sources.conditioning import SourceEncoder, sinusoids
 from regen_hf.generators.sources.source_encoders import load_source_encoders
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -193,24 +189,3 @@ def test_padding_of_a_representation_is_no_part_of_it():
         long = source(source=torch.tensor([[1, 2, 5]]), source_mask=torch.tensor([[True, True, False]]))
     torch.testing.assert_close(short.hidden, long.hidden[:, :2], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(short.pooled, long.pooled, rtol=1e-4, atol=1e-5)
-
-
-def test_what_describes_a_representation_needs_its_shape():
-    with pytest.raises(ValueError, match="`source_num_codes` describes a source representation, which needs"):
-        ConditionalGeneratorConfig(source_num_codes=5)
-
-
-def test_a_stride_takes_the_mean_of_what_is_no_padding():
-    hidden, mask = torch.arange(10.0).view(2, 5, 1), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    found = Condition.of(hidden, mask).strided(2)
-    assert found.hidden[..., 0].tolist() == [[0.5, 2.5, 4.0], [5.5, 7.0, 0.0]]
-    assert found.mask.tolist() == [[1, 1, 1], [1, 1, 0]]
-
-
-def test_padding_that_all_rows_have_takes_no_place():
-    mask = torch.tensor([[0, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
-    hidden = torch.arange(10.0).view(2, 5, 1)
-    found = Condition.of(hidden, mask).at_the_end()
-    assert found.mask.tolist() == [[1, 1], [0, 1]]
-    assert found.hidden[0, :, 0].tolist() == [1, 2] and found.hidden[1, 1, 0] == 5
-    assert Condition.of(hidden, torch.zeros(2, 5).long()).at_the_end().hidden.shape == (2, 1, 1)

@@ -1,6 +1,5 @@
-"""Codes one after the other, by the decoder of any language model of transformers."""
+"""Codes made autoregressively by the decoder of any language model of transformers."""
 
-import contextlib
 from typing import Any
 
 import torch
@@ -13,18 +12,18 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
-from transformers.utils import ModelOutput
 
 from ...parts.contracts import PreTrainedGenerator, check_settings
-from ...parts.outputs import LossOutput, Representation, RepresentationSpec
+from ...parts.outputs import LossOutput, RepresentationSpec
 from ..sources.alignment import ctc_loss
-from ..sources.conditioning import SOURCE_NAMES, Condition, SourceEncoder, describe_source
-from ..sources.perturbing import disturb
-from ..sources.source_encoders import load_source_encoders
+from ..sources.condition import Condition
+from ..sources.conditional_generator import describe_source
+from ..sources.conditioning import SourceEncoder
+from ..sources.perturbing import perturb
+from ..sources.source_encoders import encoder_configs, load_source_encoders
 from .code_order import ORDERS, CodeHead
 from .configuration_autoregressive import AutoregressiveGeneratorConfig
 from .copying import CopyAttention
-from .guided_cache import cache_of, paired
 from .language_model import (
     LanguageModel,
     build_decoder,
@@ -33,11 +32,12 @@ from .language_model import (
     resize_vocabulary,
     sees_source,
 )
+from .writing import CodeWriting
 
 MOST_PLACES = 1500  # where nothing else limits them: half a minute of most codecs
 
 
-class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
+class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin):
     """Makes codes by next-code prediction, as DALL·E (Ramesh et al., 2021), LlamaGen (Sun et al., 2024) and MusicGen
     (Copet et al., 2023) do.
 
@@ -67,6 +67,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         super().__init__(config)
         self.language_model = language_model or build_decoder(config.language_model_config)
         self._attends = sees_source(self.language_model)
+        self._has_prefix = not self._attends and config.source_stride is None
         self._order = ORDERS[config.order](config.num_codes, config.num_codebooks)
         self._check_positions()
         width = self.language_model.config.hidden_size
@@ -124,7 +125,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         head = linear_head(loaded.model) if settings["shares_vocabulary"] else None
         config = AutoregressiveGeneratorConfig(
             language_model_config=loaded.decoder.config.to_dict(),
-            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            **encoder_configs(encoders),
             target_shape=list(target_shape),
             num_codes=num_codes,
             **settings,
@@ -180,9 +181,6 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         rows, first = self.language_model.get_input_embeddings().weight, self.config.first_code
         return rows[first : first + self.config.num_codes * self.config.num_codebooks], rows[-1:]
 
-    def get_encoder(self, modality: str | None = None) -> nn.Module:
-        return self.source_encoder
-
     def forward(
         self,
         target: torch.Tensor | None = None,
@@ -209,11 +207,10 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             raise ValueError(f"`target` has {places} places, more than the {self.config.places} of this generator.")
         if self.training and self.config.source_noise and source.get("source") is not None:
             given = source["source"], source.get("source_mask")
-            disturbed = disturb(*given, self.config.source_noise, self.config.source_num_codes)
-            source |= {"source": disturbed.values, "source_mask": disturbed.mask}
+            perturbed = perturb(*given, self.config.source_noise, self.config.source_num_codes)
+            source |= {"source": perturbed.values, "source_mask": perturbed.mask}
         condition = aligned = self._read(source, len(target))
-        hidden = torch.rand(len(target), device=target.device) < self.config.condition_dropout
-        condition = self._hide(condition, hidden)
+        condition = self._hide(condition, self.source_encoder.draw_hidden(condition))
         mask = None if target_mask is None else target_mask.flatten(1)
         if self.config.source_stride is not None:
             condition.check_places(places)
@@ -225,7 +222,7 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
             aligned = aligned.in_front()
             logits = self.alignment_head(aligned.hidden)
             terms["alignment"] = self.config.alignment_weight * ctc_loss(logits, aligned.mask, target, target_mask)
-        return LossOutput(loss=sum(terms.values()), terms={name: term.detach() for name, term in terms.items()})
+        return LossOutput.of(terms)
 
     def _flat(self, codes: torch.Tensor) -> torch.Tensor:
         """`(batch, codebooks, places)`"""
@@ -233,17 +230,16 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
 
     def _read(self, source: dict[str, torch.Tensor], rows: int | None = None) -> Condition:
         """What the source says. As a prefix it has its padding in front, so that what is written follows it at once."""
-        condition = self._own_tokens(source) if self.config.prefix_vocabulary_size else None
-        if condition is None:
-            condition = self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
-        if self.config.source_stride is not None:
-            return condition.strided(self.config.source_stride)
-        return condition if self._attends else condition.at_the_end()
+        if self.config.prefix_vocabulary_size:
+            condition = self._own_tokens(source)
+        else:
+            condition = self.source_encoder(**{"batch_size": rows, **source})
+        return condition.at_the_end() if self._has_prefix else condition
 
     def _hide(self, condition: Condition, rows: torch.Tensor) -> Condition:
         """With the null source in some rows `(batch,)`: once in the place of a prefix, however long that was."""
         found = self.source_encoder.hide(condition, rows)
-        if self._attends or self.config.source_stride is not None:
+        if not self._has_prefix:
             return found
         last = torch.zeros_like(found.mask)
         last[:, -1] = 1
@@ -286,14 +282,14 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
                 encoder_attention_mask=condition.mask, past_key_values=cache, use_cache=use_cache,
             )  # fmt: skip
         mask = torch.ones(len(tokens), position + tokens.shape[-1], dtype=torch.long, device=tokens.device)
-        if self.config.source_stride is None:
+        if self._has_prefix:
             mask = torch.cat([condition.mask, mask], dim=1)
         limit = getattr(self.language_model.config, "max_position_embeddings", None)
         if limit is not None and mask.shape[1] > limit:
             name = type(self.language_model).__name__
             raise ValueError(f"{name} has {limit} positions, but a source and what is written take {mask.shape[1]}.")
         places = (mask.cumsum(1) - 1).clamp(min=0)
-        if position == 0 and self.config.source_stride is None:
+        if position == 0 and self._has_prefix:
             embedded = torch.cat([condition.hidden.to(embedded.dtype), embedded], dim=1)
         return self.language_model(
             inputs_embeds=embedded, attention_mask=mask, position_ids=places[:, -embedded.shape[1] :],
@@ -310,113 +306,6 @@ class AutoregressiveGenerator(PreTrainedGenerator, GenerationMixin):
         written = self._embed(tokens, position)[:, -states.shape[1] :]
         return self.copy_attention(states, written, condition, size)
 
-    def _step(self, condition: Condition, ids, past_key_values, use_cache, guidance: float) -> Seq2SeqLMOutput:
-        at_once = self._order.rows(1)
-        tokens = ids.unflatten(0, (-1, at_once))
-        condition = condition.map(lambda tensor: tensor[::at_once].contiguous())
-        if guidance != 1:  # row 2i is guided by row 2i + 1, which sees the null source
-            away = self._hide(condition, torch.ones(len(tokens), dtype=torch.bool, device=ids.device))
-            condition = paired(condition, away)
-            tokens = tokens.repeat_interleave(2, dim=0)
-        position = 0 if past_key_values is None else past_key_values.get_seq_length()
-        if position and not self._attends and self.config.source_stride is None:
-            position -= condition.hidden.shape[1]
-        output = self._hidden_states(tokens, position, condition, past_key_values, use_cache)
-        books = self._order.next_books(position + tokens.shape[-1] - 1)
-        states = self._with_copies(output.last_hidden_state[:, -1:], tokens, position, condition)
-        logits = self.head.next_logits(states[:, 0], books, self._tied_rows())
-        if guidance != 1:
-            towards, away = logits.unflatten(0, (-1, 2)).unbind(1)
-            logits = torch.where(towards.isinf(), towards, away + guidance * (towards - away))
-        return Seq2SeqLMOutput(logits=logits.flatten(0, 1)[:, None], past_key_values=past_key_values)
-
-    @torch.no_grad()
-    def generate(
-        self,
-        *,
-        guidance: float | None = None,
-        generator: torch.Generator | None = None,
-        **source_and_generation,
-    ) -> Representation:
-        """
-        Args:
-            guidance: how far the logits go from those of the null source towards those of the source; 1 is none.
-            generator: makes sampling repeatable for the same batch.
-            source_and_generation: what [`SourceEncoder`] reads, or `batch_size` where that is nothing; and what
-                transformers' `generate` takes: `do_sample` (true here by default), `temperature`, `top_k`, `top_p`,
-                `num_beams`, ...
-
-        Returns:
-            Codes `(batch, *config.target_shape)`, with a mask where their number varies. Then beams without sampling
-            and guidance come with their log-probabilities as `scores`.
-        """
-        defaults = {"guidance": 1.0, "do_sample": True, "top_k": 0, **(self.config.generation or {})}
-        default_guidance = defaults.pop("guidance")
-        guidance = default_guidance if guidance is None else guidance
-        self.config.check_guidance(guidance)
-        source = {name: value for name, value in source_and_generation.items() if name in SOURCE_NAMES}
-        generation = {k: v for k, v in {**defaults, **source_and_generation}.items() if k not in source}
-        if not generation["do_sample"]:  # transformers warns of options that only sampling reads
-            for name in defaults.keys() & {"top_k", "top_p", "temperature"}:
-                generation.pop(name, None)
-        for name in ("num_beams", "num_return_sequences"):
-            if self.config.order == "delay" and generation.get(name, 1) != 1:
-                raise ValueError(f"`{name}` must be 1 with `order` 'delay', got {generation[name]}.")
-        condition = self._read(source)
-        with _seeded(generator, self.device):
-            output = self._write(condition, guidance, generation)
-        made = self._written(
-            output.sequences[:, 1:], None if self.config.source_stride is None else condition.mask.bool()
-        )
-        if (scores := output.get("sequences_scores")) is not None and made.mask is not None and guidance == 1:
-            penalty = generation.get("length_penalty", 1.0)  # transformers' scores are divided by length ** penalty
-            longest = output.sequences.shape[1] - 1
-            length = made.mask.sum(1) * self.config.num_codebooks + 1  # with the end, where there is room for it
-            made.scores = scores * (length.clamp(max=longest) if self.config.ends else longest) ** penalty
-        return made
-
-    def _write(self, condition: Condition, guidance: float, generation: dict[str, Any]) -> ModelOutput:
-        """What transformers' `generate` gives: `sequences`, each with the start, and the scores of beams."""
-        config, order = self.config, self._order
-        given = generation.keys() & {"past_key_values", "cache_implementation"}
-        if (guidance != 1 or not self._attends) and not given and generation.setdefault("use_cache", True):
-            generation["past_key_values"] = cache_of(self.language_model, self._attends, guidance)
-        places, rows = config.places, None if config.ends else config.places
-        if config.source_stride is not None:
-            places = condition.hidden.shape[1]
-            if not config.varies:
-                condition.check_places(config.places)
-            if places > config.places:
-                raise ValueError(f"the source has {places} places, more than the {config.places} of this generator.")
-            rows = condition.mask.sum(1)
-        if processor := order.processor(rows):
-            generation["logits_processor"] = [*generation.get("logits_processor", []), processor]
-        length = order.length(places)
-        generation = {"min_new_tokens": 1 if config.ends else length, "max_new_tokens": length, **generation}
-        repeated = order.rows(1)
-        scored = generation.get("num_beams", 1) > 1 and not generation["do_sample"]
-        return GenerationMixin.generate(
-            self,
-            encoder_outputs=BaseModelOutput(last_hidden_state=condition.hidden.repeat_interleave(repeated, dim=0)),
-            attention_mask=condition.mask.repeat_interleave(repeated, dim=0),
-            guidance=guidance,
-            return_dict_in_generate=True,
-            output_scores=scored,
-            **generation,
-        )
-
-    def _written(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> Representation:
-        """The codes of tokens; `mask` `(batch, places)` says where they end, where the source does."""
-        codes = self._order.codes(tokens)
-        shape = tuple(self.config.target_shape)
-        if not self.config.varies:
-            return Representation(values=codes.reshape(-1, *shape))
-        if mask is None:
-            mask = (codes < self.config.num_codes).all(1).cumprod(1).bool()
-        mask = mask.repeat_interleave(len(codes) // len(mask), dim=0)  # of several targets for each source
-        codes = codes.masked_fill(~mask[:, None], 0)[:, :, : max(int(mask.sum(1).max()), 1)]
-        return Representation(values=codes if len(shape) > 1 else codes[:, 0], mask=mask[:, : codes.shape[2]])
-
 
 def _room(decoder: PreTrainedModel, settings: dict[str, Any]) -> int:
     """As many places as a decoder has positions for."""
@@ -424,15 +313,3 @@ def _room(decoder: PreTrainedModel, settings: dict[str, Any]) -> int:
     if positions is None:
         return MOST_PLACES
     return positions - books if settings.get("order") == "delay" else (positions - 1) // books
-
-
-@contextlib.contextmanager
-def _seeded(generator: torch.Generator | None, device: torch.device):
-    """Lets `generator` decide what transformers draws from the global random state, which is left as it was."""
-    if generator is None:
-        yield
-        return
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

@@ -7,7 +7,7 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
 from ...parts.outputs import RepresentationSpec
-from ..sources.conditioning import ConditionalGeneratorConfig
+from ..sources.conditional_generator import ConditionalGeneratorConfig
 from .code_order import ORDERS
 
 
@@ -79,7 +79,6 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
             raise ValueError(f"`max_places` belongs to a target_shape whose last size is None, got {given}.")
         if self.prefix_vocabulary_size is not None and self.source_encoder_config is not None:
             raise ValueError("`prefix_vocabulary_size` has the language model read the text, and `source_encoder` too.")
-        self.check_stride()
         in_a_row = self.source_shape is not None and len(self.source_shape) == self.source_num_codebooks == 1
         encoded = self.source_representation_encoder_config is not None
         same = self.prefix_vocabulary_size is not None and self.prefix_vocabulary_size == self.source_num_codes

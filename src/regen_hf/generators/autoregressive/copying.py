@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-from ..sources.conditioning import Condition
+from ..sources.condition import Condition
 
 SURE = 2.0  # at first a token that is pointed at has so many logits more than all others together
 EPS = 1e-4  # a row of zeros has no direction, and must not get a large gradient

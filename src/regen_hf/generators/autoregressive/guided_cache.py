@@ -3,7 +3,7 @@
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
-from ..sources.conditioning import Condition
+from ..sources.condition import Condition
 
 
 class PairedCache(EncoderDecoderCache):

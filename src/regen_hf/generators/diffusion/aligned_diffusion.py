@@ -9,13 +9,16 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-from ...parts.contracts import PreTrainedGenerator, check_settings
+from ...parts.contracts import check_settings, check_whole
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
+from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.randomness import row_generators
 from ..sources.alignment import expand, monotonic_alignment
-from ..sources.conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder, describe_source
-from ..sources.source_encoders import load_source_encoders
+from ..sources.condition import Condition
+from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
+from ..sources.conditioning import SourceEncoder
+from ..sources.source_encoders import encoder_configs, load_source_encoders
 from ..sources.statistics import ChannelStatistics
 from .noising import FlowMatching, draw_levels
 
@@ -48,22 +51,19 @@ class AlignedDiffusionGeneratorConfig(ConditionalGeneratorConfig):
     target_shape: list[int | None] | tuple[int | None, ...] = (80, None)
     target_rate: float | None = None
     max_places: int = 2000
+    generation_defaults = {"guidance": 1.0, "num_inference_steps": 10, "temperature": 1.0}
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if len(self.target_shape) != 2 or self.target_shape[0] is None or self.target_shape[1] is not None:
             raise ValueError(f"`target_shape` must be (channels, None), got {tuple(self.target_shape)}.")
-        if unknown := set(self.generation or {}) - {"guidance", "num_inference_steps", "temperature"}:
-            raise ValueError(
-                f"`generation` must hold guidance, num_inference_steps or temperature only, got {sorted(unknown)}."
-            )
 
     @property
     def target_spec(self) -> RepresentationSpec:
         return RepresentationSpec(tuple(self.target_shape), rate=self.target_rate)
 
 
-class AlignedDiffusionGenerator(PreTrainedGenerator):
+class AlignedDiffusionGenerator(ConditionalGenerator):
     """Makes a sequence of frames `(channels, frames)` that reads its source out in order, by flow matching.
 
     In the manner of Grad-TTS (Popov et al., 2021) and Matcha-TTS (Mehta et al., 2024): each place of the source gives
@@ -85,7 +85,6 @@ class AlignedDiffusionGenerator(PreTrainedGenerator):
     """
 
     config_class = AlignedDiffusionGeneratorConfig
-    _keep_in_fp32_modules_strict = ["statistics"]
 
     def __init__(
         self,
@@ -138,7 +137,7 @@ class AlignedDiffusionGenerator(PreTrainedGenerator):
         encoders = load_source_encoders(source_encoder, representation_encoder)
         config = AlignedDiffusionGeneratorConfig(
             denoiser_config=shell.config.to_dict(),
-            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            **encoder_configs(encoders),
             target_shape=list(target_shape),
             **settings,
         )
@@ -155,19 +154,6 @@ class AlignedDiffusionGenerator(PreTrainedGenerator):
     def for_spec(cls, part, target: RepresentationSpec, source: RepresentationSpec | None, **settings):
         described = {"target_rate": target.rate, **describe_source(source)}
         return cls.from_components(part, target.shape, **{**described, **settings})
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, ChannelStatistics):
-            module.init_weights()
-
-    def fit_statistics(self, targets, sources=None) -> None:
-        """Measures mean and deviation of training targets `(batch, channels, frames)` and of source representations."""
-        self.statistics.fit(targets)
-        self.source_encoder.fit_statistics(sources)
-
-    def assign_statistics(self, mean, std) -> None:
-        self.statistics.assign(mean, std)
 
     def forward(
         self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source: torch.Tensor
@@ -194,17 +180,17 @@ class AlignedDiffusionGenerator(PreTrainedGenerator):
         found = torch.log1p(durations.float())
         guessed = self.log_durations(condition.hidden.detach())[:, :, 0].float()
         expanded, _ = expand(means, durations)
-        hidden = torch.rand(len(frames), device=frames.device) < self.config.condition_dropout
+        hidden = self.source_encoder.draw_hidden(condition)
         level = draw_levels("logit_normal", len(frames), frames.device)
         noise = torch.randn_like(frames)
         noisy, timestep = self._process.add_noise(frames, noise, level)
         velocity = self._denoise(noisy, timestep, mask, condition, expanded.detach(), hidden)
         terms = {
-            "denoising": _mean((velocity - (noise - frames)).square().mean(2), mask),
-            "means": _mean((expanded - frames).square().mean(2), mask) / 2,
-            "durations": _mean((guessed - found).square(), condition.mask),
+            "denoising": masked_mean((velocity - (noise - frames)).square().mean(2), mask),
+            "means": masked_mean((expanded - frames).square().mean(2), mask) / 2,
+            "durations": masked_mean((guessed - found).square(), condition.mask),
         }
-        return LossOutput(loss=sum(terms.values()), terms={name: term.detach() for name, term in terms.items()})
+        return LossOutput.of(terms)
 
     def _fitting(self, places: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         """Which rows have a frame for each place of the source."""
@@ -249,18 +235,17 @@ class AlignedDiffusionGenerator(PreTrainedGenerator):
             generator: gives the same targets for the same sources, however they are batched.
             source: what [`SourceEncoder`] reads.
         """
-        given = {"guidance": guidance, "num_inference_steps": num_inference_steps, "temperature": temperature}
-        defaults = {"guidance": 1.0, "num_inference_steps": 10, "temperature": 1.0, **(self.config.generation or {})}
-        given = {name: defaults[name] if value is None else value for name, value in given.items()}
-        guidance, steps = given["guidance"], given["num_inference_steps"]
+        asked = self.config.generation_settings(
+            guidance=guidance, num_inference_steps=num_inference_steps, temperature=temperature
+        )
+        guidance, steps, temperature = asked["guidance"], asked["num_inference_steps"], asked["temperature"]
         self.config.check_guidance(guidance)
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"`num_inference_steps` must be a whole number of at least 1, got {steps!r}.")
-        if not given["temperature"] >= 0:
-            raise ValueError(f"`temperature` must be at least 0, got {given['temperature']!r}.")
+        check_whole("num_inference_steps", steps)
+        if not temperature >= 0:
+            raise ValueError(f"`temperature` must be at least 0, got {temperature!r}.")
         condition = self._read(source)
         means, mask = expand(self.means(condition.hidden).float(), self._durations(condition))
-        sample = given["temperature"] * _noise(mask, means.shape[2], generator)
+        sample = temperature * _noise(mask, means.shape[2], generator)
         shown = torch.zeros(len(sample), dtype=torch.bool, device=sample.device)
         scheduler = _scheduler()
         scheduler.set_timesteps(steps, device=self.device)
@@ -318,10 +303,6 @@ def _scheduler():
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     return FlowMatchEulerDiscreteScheduler()
-
-
-def _mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def _noise(mask: torch.Tensor, channels: int, generator: torch.Generator | None) -> torch.Tensor:

@@ -5,7 +5,7 @@ import inspect
 import torch
 from torch import nn
 
-from ..sources.conditioning import Condition
+from ..sources.condition import Condition
 
 # What diffusers calls the width of `encoder_hidden_states` and of the vector beside them, from class to class.
 HIDDEN_WIDTHS = (

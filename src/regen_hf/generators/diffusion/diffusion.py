@@ -1,6 +1,5 @@
 """Diffusion and flow matching over any diffusers backbone that takes values of the target's shape."""
 
-import inspect
 from typing import Any
 
 import torch
@@ -8,15 +7,18 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-from ...parts.contracts import PreTrainedGenerator, check_settings
+from ...parts.contracts import check_settings, check_whole
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
+from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
-from ...parts.randomness import row_generators
-from ..sources.conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder, describe_source
-from ..sources.source_encoders import load_source_encoders
+from ..sources.condition import Condition
+from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
+from ..sources.conditioning import SourceEncoder
+from ..sources.source_encoders import encoder_configs, load_source_encoders
 from ..sources.statistics import ChannelStatistics
 from .backbone import Backbone, keep_labels
 from .noising import PREDICTIONS, TIMESTEP_SAMPLINGS, draw_levels, noising_process
+from .scheduling import build_scheduler, describe_scheduler, initial_noise
 
 
 class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
@@ -44,14 +46,13 @@ class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
     prediction: str = "velocity"
     timestep_sampling: str = "logit_normal"
     source_noise: float = 0.0
+    generation_defaults = {"guidance": 1.0, "num_inference_steps": 20}
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         for name, known in (("prediction", PREDICTIONS), ("timestep_sampling", TIMESTEP_SAMPLINGS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(known)}, got {getattr(self, name)!r}.")
-        if unknown := set(self.generation or {}) - {"guidance", "num_inference_steps"}:
-            raise ValueError(f"`generation` must hold guidance or num_inference_steps only, got {sorted(unknown)}.")
         if None in self.target_shape:
             raise ValueError(f"`target_shape` must be whole numbers, got {tuple(self.target_shape)}.")
         if self.scheduler is None:
@@ -62,7 +63,7 @@ class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
         return RepresentationSpec(tuple(self.target_shape))
 
 
-class DiffusionGenerator(PreTrainedGenerator):
+class DiffusionGenerator(ConditionalGenerator):
     """Makes continuous targets by diffusion (Ho et al., 2020) or flow matching (Lipman et al., 2023).
 
     Which of the two is decided by the scheduler: a flow-matching one interpolates `x_t = (1 - t) x + t noise` and
@@ -79,7 +80,6 @@ class DiffusionGenerator(PreTrainedGenerator):
     """
 
     config_class = DiffusionGeneratorConfig
-    _keep_in_fp32_modules_strict = ["statistics"]
     supports_gradient_checkpointing = True
 
     def __init__(
@@ -126,14 +126,13 @@ class DiffusionGenerator(PreTrainedGenerator):
         """
         check_settings(DiffusionGeneratorConfig, settings)
         shell = DiffusersModule.host(denoiser)
-        if isinstance(scheduler, str):
-            scheduler = diffusers_class(scheduler, "SchedulerMixin")()
+        scheduler = describe_scheduler(scheduler)
         encoders = load_source_encoders(source_encoder, representation_encoder)
         config = DiffusionGeneratorConfig(
             denoiser_config=shell.config.to_dict(),
-            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            **encoder_configs(encoders),
             target_shape=list(target_shape),
-            scheduler={**_public(scheduler.config), "_class_name": type(scheduler).__name__},
+            scheduler=scheduler,
             **settings,
         )
         generator = cls(config, denoiser=shell, source_encoders=encoders).to(shell.device)
@@ -180,30 +179,7 @@ class DiffusionGenerator(PreTrainedGenerator):
 
     def make_scheduler(self):
         """A new diffusers scheduler, as the config describes it, for values of unit variance."""
-        settings = dict(self.config.scheduler)
-        scheduler_class = diffusers_class(name := settings.pop("_class_name", ""), "SchedulerMixin")
-        settings["prediction_type"] = PREDICTIONS[self.config.prediction]
-        settings["clip_sample"] = False  # diffusers clips to [-1, 1] by default, which fits pixels only
-        known = inspect.signature(scheduler_class.__init__).parameters
-        scheduler = scheduler_class.from_config({k: v for k, v in settings.items() if k in known})
-        if scheduler.config.get("use_flow_sigmas") or scheduler.config.get("use_dynamic_shifting"):
-            raise ValueError(f"`scheduler` {name} must have use_flow_sigmas and use_dynamic_shifting off.")
-        if not hasattr(scheduler, "scale_noise") and not hasattr(scheduler, "alphas_cumprod"):
-            raise ValueError(f"`scheduler` {name} is of neither kind that is known: flow matching or diffusion.")
-        return scheduler
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, ChannelStatistics):
-            module.init_weights()
-
-    def fit_statistics(self, targets, sources=None) -> None:
-        """Measures mean and deviation of training targets `(batch, channels, ...)` and of source representations."""
-        self.statistics.fit(targets)
-        self.source_encoder.fit_statistics(sources)
-
-    def assign_statistics(self, mean, std) -> None:
-        self.statistics.assign(mean, std)
+        return build_scheduler(self.config.scheduler, self.config.prediction)
 
     def forward(
         self,
@@ -220,7 +196,7 @@ class DiffusionGenerator(PreTrainedGenerator):
         """
         sample = self.statistics.normalize(target)
         condition = self.source_encoder(**source, batch_size=len(sample))
-        hidden = torch.rand(len(sample), device=sample.device) < self.config.condition_dropout
+        hidden = self.source_encoder.draw_hidden(condition)
         stacked = self._stacked(source, sample)
         if stacked is not None:
             stacked = stacked + self.config.source_noise * torch.randn_like(stacked)
@@ -231,8 +207,7 @@ class DiffusionGenerator(PreTrainedGenerator):
         output = self._denoise(noisy, timestep, condition, stacked, source.get("class_labels"), hidden)
         predicted, wanted = process.compare(output, sample, noise, noisy, timestep)
         error = (predicted - wanted).square().mean(1)
-        loss = error.mean() if target_mask is None else (error * target_mask).sum() / target_mask.sum().clamp(min=1)
-        return LossOutput(loss=loss, terms={"denoising": loss.detach()})
+        return LossOutput.of({"denoising": masked_mean(error, target_mask)})
 
     @torch.no_grad()
     def generate(
@@ -249,18 +224,16 @@ class DiffusionGenerator(PreTrainedGenerator):
             generator: gives the same targets for the same sources, however they are batched.
             source: what [`SourceEncoder`] reads, or `batch_size` where that is nothing.
         """
-        defaults = {"guidance": 1.0, "num_inference_steps": 20, **(self.config.generation or {})}
-        guidance = defaults["guidance"] if guidance is None else guidance
-        steps = defaults["num_inference_steps"] if num_inference_steps is None else num_inference_steps
+        asked = self.config.generation_settings(guidance=guidance, num_inference_steps=num_inference_steps)
+        guidance, steps = asked["guidance"], asked["num_inference_steps"]
         self.config.check_guidance(guidance)
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"`num_inference_steps` must be a whole number of at least 1, got {steps!r}.")
+        check_whole("num_inference_steps", steps)
         condition = self.source_encoder(**source)
         rows, class_labels = len(condition.hidden), source.get("class_labels")
         scheduler = self.make_scheduler()
         scheduler.set_timesteps(steps, device=self.device)
         process = noising_process(scheduler, self.config.prediction)
-        sample, step_options = _initial_noise(scheduler, (rows, *self.config.target_shape), generator, self.device)
+        sample, step_options = initial_noise(scheduler, (rows, *self.config.target_shape), generator, self.device)
         stacked = self._stacked(source, sample)
         for timestep in scheduler.timesteps:
             noisy = process.scale_input(sample, timestep)
@@ -321,21 +294,3 @@ class DiffusionGenerator(PreTrainedGenerator):
         if given.get("source_mask") is not None and not given["source_mask"].all():
             raise ValueError("`source_mask` has padding, but the source is stacked onto targets of one size.")
         return nn.functional.interpolate(self.source_encoder.statistics.normalize(given["source"]), sample.shape[2:])
-
-
-def _initial_noise(scheduler, shape: tuple[int, ...], generator: torch.Generator | None, device):
-    """Noise to start from, and what `scheduler.step` takes to draw more of it.
-
-    Each row gets a generator of its own, seeded by the caller's, so that no row depends on those beside it.
-    """
-    from diffusers.utils.torch_utils import randn_tensor
-
-    rows = None if generator is None else row_generators(generator, shape[0])
-    noise = randn_tensor(shape, generator=rows, device=torch.device(device), dtype=torch.float32)
-    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-    return noise * getattr(scheduler, "init_noise_sigma", 1.0), {"generator": rows} if takes_generator else {}
-
-
-def _public(config: dict[str, Any]) -> dict[str, Any]:
-    """Without what diffusers keeps for itself, which is in another order in every process."""
-    return {name: value for name, value in config.items() if not name.startswith("_")}

@@ -10,18 +10,15 @@ from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
-from ...parts.contracts import PreTrainedGenerator, check_settings
+from ...parts.contracts import check_settings, check_whole
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import HubReference, hosted
 from ..sources.alignment import ctc_loss
-from ..sources.conditioning import ConditionalGeneratorConfig, SourceEncoder, describe_source
-from ..sources.source_encoders import READERS, build_source_encoder, load_source_encoders
-
-LEAST_PROBABILITY = 1e-3
-"""Codes that are less probable at a place are not tried there by the beam search."""
-
-LONGEST_SPAN, TIME_SHARE, FREQUENCY_SHARE = 25, 5, 6
-"""What is zeroed at once is no more than so many frames, nor a fifth of all frames, nor a sixth of the bins."""
+from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
+from ..sources.conditioning import SourceEncoder
+from ..sources.source_encoders import READERS, build_source_encoder, encoder_configs, load_source_encoders
+from ..sources.spec_augment import zero_spans
+from .ctc_decoding import best_path, padded, prefix_beam_search
 
 
 class CTCGeneratorConfig(ConditionalGeneratorConfig):
@@ -46,6 +43,7 @@ class CTCGeneratorConfig(ConditionalGeneratorConfig):
     time_masks: int = 0
     frequency_masks: int = 0
     condition_dropout: float = 0.0
+    generation_defaults = {"num_beams": 1, "num_return_sequences": 1}
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -56,8 +54,6 @@ class CTCGeneratorConfig(ConditionalGeneratorConfig):
         for name, least in {"num_codes": 1, "upsampling": 1, "time_masks": 0, "frequency_masks": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
-        if unknown := set(self.generation or {}) - {"num_beams", "num_return_sequences"}:
-            raise ValueError(f"`generation` may hold num_beams and num_return_sequences, got {sorted(unknown)}.")
 
     @property
     def target_spec(self) -> RepresentationSpec:
@@ -79,7 +75,7 @@ class CTCGeneratorConfig(ConditionalGeneratorConfig):
         return next(iter(found.values()))
 
 
-class CTCGenerator(PreTrainedGenerator):
+class CTCGenerator(ConditionalGenerator):
     """Makes codes by connectionist temporal classification (Graves et al., 2006): each place of the source says a code
     or nothing, and the same code at places that follow each other is one.
 
@@ -97,7 +93,6 @@ class CTCGenerator(PreTrainedGenerator):
 
     config_class = CTCGeneratorConfig
     config: CTCGeneratorConfig
-    _keep_in_fp32_modules_strict = ["statistics"]
     supports_gradient_checkpointing = True
 
     def __init__(self, config: CTCGeneratorConfig, source_encoders: dict[str, PreTrainedModel] | None = None):
@@ -147,7 +142,7 @@ class CTCGenerator(PreTrainedGenerator):
                 f"`representation_encoder` must read `inputs_embeds`, which {type(reader).__name__} does not."
             )
         config = CTCGeneratorConfig(
-            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            **encoder_configs(encoders),
             num_codes=num_codes,
             **settings,
         )
@@ -165,10 +160,6 @@ class CTCGenerator(PreTrainedGenerator):
         settings = {"target_rate": target.rate, **describe_source(source), **settings}
         reader = "source_encoder" if source is None else "representation_encoder"
         return cls.from_components(**{reader: part}, num_codes=target.num_codes, **settings)
-
-    def fit_statistics(self, targets, sources=None) -> None:
-        """Measures mean and deviation of source representations `(batch, channels, ...)`."""
-        self.source_encoder.fit_statistics(sources)
 
     def forward(
         self,
@@ -192,7 +183,7 @@ class CTCGenerator(PreTrainedGenerator):
         fits = self._fitting(mask.sum(1), repeated.sum(1), places.sum(1))
         rows = [each[fits] for each in (logits, places, target, mask)]
         loss = ctc_loss(*rows) if fits.any() else logits[:0].sum()
-        return LossOutput(loss=loss, terms={"ctc": loss.detach()})
+        return LossOutput.of({"ctc": loss})
 
     def _check_codes(self, codes: torch.Tensor) -> None:
         if codes.numel() and not 0 <= codes.min() <= codes.max() < self.config.num_codes:
@@ -252,20 +243,17 @@ class CTCGenerator(PreTrainedGenerator):
             their log-probabilities: that of all alignments which the beam search kept, or, with `num_beams` 1, that of
             the likeliest alignment alone.
         """
-        given = {"num_beams": num_beams, "num_return_sequences": num_return_sequences}
-        given = {name: value for name, value in given.items() if value is not None}
-        asked = {"num_beams": 1, "num_return_sequences": 1, **(self.config.generation or {}), **given}
+        asked = self.config.generation_settings(num_beams=num_beams, num_return_sequences=num_return_sequences)
         beams, number = asked["num_beams"], asked["num_return_sequences"]
         for name, value in asked.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
+            check_whole(name, value)
         if number > beams:
             raise ValueError(f"`num_return_sequences` must be at most num_beams {beams}, got {number}.")
         log_probs, places = self.log_probs(**source)
         rows = [row[own].cpu() for row, own in zip(log_probs, places, strict=True)]
-        found = [_best_path(row) if beams == 1 else prefix_beam_search(row.numpy(), beams) for row in rows]
+        found = [best_path(row) if beams == 1 else prefix_beam_search(row.numpy(), beams) for row in rows]
         found = [own[:number] + [(own[-1][0], -np.inf)] * (number - len(own)) for own in found]
-        return _padded([each for own in found for each in own], log_probs.device)
+        return padded([each for own in found for each in own], log_probs.device)
 
     @torch.no_grad()
     def log_probs(self, **source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -273,89 +261,6 @@ class CTCGenerator(PreTrainedGenerator):
         1)`, `torch.float32`; and which of the places are real, `(batch, places)`."""
         logits, places = self._logits(source)
         return logits.float().log_softmax(-1), places
-
-
-def prefix_beam_search(log_probs: np.ndarray, num_beams: int) -> list[tuple[list[int], float]]:
-    """The likeliest outputs of one row, best first, each with the log of its probability over its alignments (Hannun et
-    al., 2014, algorithm 1).
-
-    Args:
-        log_probs: `(places, num_codes + 1)`, the last of which is the blank.
-        num_beams: how many beginnings are kept at each place.
-    """
-    beginnings: list[tuple[int, ...]] = [()]
-    in_blank, in_code = np.zeros(1), np.full(1, -np.inf)  # of the alignments that end in a blank, or in the last code
-    for place in log_probs.astype(np.float64):
-        codes, blank = place[:-1], place[-1]
-        last, total = np.array([each[-1] if each else -1 for each in beginnings]), np.logaddexp(in_blank, in_code)
-        grown = total[:, None] + codes
-        grown[np.arange(len(last)), last] = in_blank + codes[last]  # without a blank between, it is the same code
-        in_blank, in_code = total + blank, in_code + codes[last]
-        index = {each: row for row, each in enumerate(beginnings)}
-        children = [row for row, each in enumerate(beginnings) if each and each[:-1] in index]
-        joined = [index[beginnings[row][:-1]] for row in children], last[children]
-        in_code[children] = np.logaddexp(in_code[children], grown[joined])
-        grown[joined] = -np.inf
-        tried = np.flatnonzero(codes >= np.log(LEAST_PROBABILITY))
-        candidates = np.concatenate([np.logaddexp(in_blank, in_code), grown[:, tried].flatten()])
-        best = np.argsort(-candidates, kind="stable")[:num_beams]
-        best = best[np.isfinite(candidates[best])]
-        stay, grow = best[best < len(last)], best[best >= len(last)]
-        rows, columns = np.divmod(grow - len(last), max(len(tried), 1))
-        grown_from = zip(rows, tried[columns].tolist(), strict=True)
-        beginnings = [beginnings[row] for row in stay] + [(*beginnings[row], code) for row, code in grown_from]
-        in_blank = np.concatenate([in_blank[stay], np.full(len(grow), -np.inf)])
-        in_code = np.concatenate([in_code[stay], candidates[grow]])
-    total = np.logaddexp(in_blank, in_code)
-    return [(list(beginnings[row]), float(total[row])) for row in np.argsort(-total, kind="stable")]
-
-
-def _best_path(log_probs: torch.Tensor) -> list[tuple[list[int], float]]:
-    """The output of the likeliest alignment of one row."""
-    scores, codes = log_probs.max(dim=-1)
-    codes = codes.unique_consecutive()
-    return [(codes[codes < log_probs.shape[1] - 1].tolist(), scores.sum().item())]
-
-
-def _padded(found: list[tuple[list[int], float]], device: torch.device) -> Representation:
-    lengths = torch.tensor([len(codes) for codes, _ in found])
-    mask = torch.arange(max(int(lengths.max()), 1)) < lengths[:, None]
-    values = torch.zeros(mask.shape, dtype=torch.long)
-    values[mask] = torch.tensor([code for codes, _ in found for code in codes], dtype=torch.long)
-    scores = torch.tensor([score for _, score in found])
-    return Representation(values.to(device), mask.to(device), scores.to(device))
-
-
-def zero_spans(
-    features: torch.Tensor, mask: torch.Tensor | None, time_masks: int, frequency_masks: int
-) -> torch.Tensor:
-    """Features `(batch, frames, bins)` with spans of frames and of bins zeroed, each row its own (SpecAugment, Park et
-    al., 2019, section 2).
-
-    Args:
-        mask: `(batch, frames)`; 1 where they are real.
-        time_masks, frequency_masks: how many spans of each; their lengths are drawn, from 0 on.
-    """
-    rows, frames, bins = features.shape
-    mask = torch.ones(rows, frames, device=features.device) if mask is None else mask
-    if mask.shape != (rows, frames):
-        raise ValueError(
-            f"`padding_mask` must be (batch, frames) of `input_features`, {(rows, frames)}, got {tuple(mask.shape)}."
-        )
-    lengths, sizes = mask.sum(1).long(), torch.full((rows,), bins, device=features.device)
-    times = _spans(lengths, (lengths // TIME_SHARE).clamp(max=LONGEST_SPAN), frames, time_masks)
-    return features.masked_fill(
-        times[:, :, None] | _spans(sizes, sizes // FREQUENCY_SHARE, bins, frequency_masks)[:, None], 0.0
-    )
-
-
-def _spans(lengths: torch.Tensor, longest: torch.Tensor, size: int, number: int) -> torch.Tensor:
-    """`(batch, size)`, true within spans of up to `longest` that end before `lengths`."""
-    drawn = torch.rand(2, len(lengths), number, 1, device=lengths.device)
-    widths = (drawn[0] * (longest + 1)[:, None, None]).floor()
-    starts = (drawn[1] * (lengths[:, None, None] - widths + 1)).floor()
-    places = torch.arange(size, device=lengths.device)
-    return ((places >= starts) & (places < starts + widths)).any(1)
 
 
 def _load_encoder(part: Any, name: str) -> PreTrainedModel | None:

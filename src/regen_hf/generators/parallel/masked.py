@@ -1,5 +1,6 @@
 """Codes all at once, by masked prediction and a few steps of decoding."""
 
+import functools
 import math
 from typing import Any
 
@@ -7,17 +8,14 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from ...parts.contracts import check_whole
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.randomness import row_generators
-from ..sources.conditioning import Condition, describe_source, sinusoids
+from ..sources.condition import Condition
+from ..sources.conditional_generator import describe_source
+from ..sources.conditioning import sinusoids
+from .masked_decoding import SCHEDULES, fill, split_steps
 from .parallel import ParallelGenerator, ParallelGeneratorConfig, hosts_encoder
-
-SCHEDULES = {
-    "cosine": lambda ratio: torch.cos(ratio * math.pi / 2),
-    "linear": lambda ratio: 1 - ratio,
-    "all": torch.ones_like,
-}
-"""How much is masked after which part of the steps, as diffusers' `AmusedScheduler` has it; or all until the end."""
 
 POSITION_SCALE = 0.02
 """That of new code embeddings, so that neither drowns the other."""
@@ -30,7 +28,7 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         num_codes: the number of different codes in each codebook.
         num_codebooks: the number of codebooks; more than one are the first dimension of `target_shape`.
         codebook_order: `"in_turn"`, each codebook after those before it, as codecs want whose later books refine the
-            earlier; or `"any"`, all of them together, the surest codes first, as voices of a score.
+            earlier; or `"any"`, all of them together, the most confident first, as voices of a score.
         source_stride: how many places of the source stand beside each place of the target: 1 for a melody and the
             voices beneath it. Then their mean is added to it, instead of being read after the target, and what is
             made has a place for each `source_stride` of the source; `None` where the source is read as a whole.
@@ -52,16 +50,11 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         if self.masking_schedule not in SCHEDULES:
             known = ", ".join(SCHEDULES)
             raise ValueError(f"`masking_schedule` must be one of {known}, got {self.masking_schedule!r}.")
-        self.check_stride()
         if self.codebook_order not in ("in_turn", "any"):
             raise ValueError(f"`codebook_order` must be in_turn or any, got {self.codebook_order!r}.")
         if None in self.target_shape[:-1]:
             raise ValueError(f"`target_shape` may be None in its last place only, got {list(self.target_shape)}.")
-        known = {"guidance", "num_inference_steps", "temperature", "choice_temperature", "length"}
-        if unknown := set(self.generation or {}) - known:
-            raise ValueError(f"`generation` must hold {', '.join(sorted(known))} only, got {sorted(unknown)}.")
-
-        self.check_steps((self.generation or {}).get("num_inference_steps", self.default_steps))
+        self.check_steps(self.generation_settings()["num_inference_steps"])
 
     @property
     def target_spec(self) -> RepresentationSpec:
@@ -73,14 +66,14 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         return self.num_codebooks if self.codebook_order == "in_turn" else 1
 
     @property
-    def default_steps(self) -> int:
-        return self.fewest_steps if self.masking_schedule == "all" else max(12, self.fewest_steps)
+    def generation_defaults(self) -> dict[str, Any]:
+        steps = self.fewest_steps if self.masking_schedule == "all" else max(12, self.fewest_steps)
+        others = {"temperature": 1.0, "choice_temperature": 2.0, "length": None}
+        return {"guidance": 1.0, "num_inference_steps": steps, **others}
 
     def check_steps(self, steps: int) -> None:
         """Raises `ValueError` for what cannot be `num_inference_steps`."""
-        if not isinstance(steps, int) or steps < self.fewest_steps:
-            least = self.fewest_steps
-            raise ValueError(f"`num_inference_steps` must be a whole number of at least {least}, got {steps!r}.")
+        check_whole("num_inference_steps", steps, self.fewest_steps)
         if self.masking_schedule == "all" and steps != self.fewest_steps:
             raise ValueError(
                 f"`num_inference_steps` must be {self.fewest_steps} with masking_schedule 'all', got {steps}."
@@ -91,7 +84,7 @@ class MaskedGenerator(ParallelGenerator):
     """Makes codes by masked prediction, as MaskGIT (Chang et al., 2022) and MAGNeT (Ziv et al., 2024) do.
 
     Training hides a part of the codes and asks for them. `generate` begins with all of them hidden and keeps, at each
-    step, those that the model is surest of. Several codebooks are made one after the other, each seeing those before it
+    step, those it is most confident of. Several codebooks are made in turn, each seeing those before it
     (SoundStorm, Borsos et al., 2023, section 3), or in any order (Huang et al., 2017, arXiv:1903.07227).
 
     Example:
@@ -166,9 +159,8 @@ class MaskedGenerator(ParallelGenerator):
         """
         codes = target.reshape(len(target), self.config.num_codebooks, -1)
         real = torch.ones_like(codes[:, 0], dtype=torch.bool) if target_mask is None else target_mask.flatten(1).bool()
-        condition = self._source(source, len(codes))
-        without = torch.rand(len(codes), device=codes.device) < self.config.condition_dropout
-        condition = self.source_encoder.hide(condition, without)
+        condition = self.source_encoder(**source, batch_size=len(codes))
+        condition = self.source_encoder.hide(condition, self.source_encoder.draw_hidden(condition))
         asked, hidden = self._draw_masks(real)
         states = self._states(codes.masked_fill(hidden, self.config.num_codes), condition, real)
         loss = 0.0
@@ -177,11 +169,7 @@ class MaskedGenerator(ParallelGenerator):
             logits = self._logits(states[here], book)
             loss = loss + nn.functional.cross_entropy(logits, codes[:, book][here], reduction="sum")
         loss = loss / asked.sum().clamp(min=1)
-        return LossOutput(loss=loss, terms={"cross_entropy": loss.detach()})
-
-    def _source(self, source: dict[str, torch.Tensor], rows: int | None = None) -> Condition:
-        condition = self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
-        return condition if self.config.source_stride is None else condition.strided(self.config.source_stride)
+        return LossOutput.of({"cross_entropy": loss})
 
     def _draw_masks(self, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Which codes `(batch, codebooks, length)` are asked for, of each row at least one and no padding; and which
@@ -247,13 +235,12 @@ class MaskedGenerator(ParallelGenerator):
             generator: gives the same targets for the same sources, however they are batched.
             source: what [`SourceEncoder`] reads, or `batch_size` where that is nothing.
         """
-        given = dict(guidance=guidance, num_inference_steps=num_inference_steps, temperature=temperature)
-        given |= dict(choice_temperature=choice_temperature, length=length)
-        defaults = dict(guidance=1.0, temperature=1.0, choice_temperature=2.0, length=None)
-        defaults["num_inference_steps"] = self.config.default_steps
-        asked = {**defaults, **(self.config.generation or {}), **{k: v for k, v in given.items() if v is not None}}
+        asked = self.config.generation_settings(
+            guidance=guidance, num_inference_steps=num_inference_steps, temperature=temperature,
+            choice_temperature=choice_temperature, length=length,
+        )  # fmt: skip
         self._check_generation(asked)
-        condition, guidance = self._source(source), asked["guidance"]
+        condition, guidance = self.source_encoder(**source), asked["guidance"]
         real = None if self.config.source_stride is None else condition.mask.bool()
         places = self._places(asked["length"] if real is None else real.shape[1])
         rows, books = len(condition.hidden), self.config.num_codebooks
@@ -267,35 +254,17 @@ class MaskedGenerator(ParallelGenerator):
         generators = None if generator is None else row_generators(generator, rows)
         in_turn = self.config.codebook_order == "in_turn"
         groups = [slice(book, book + 1) for book in range(books)] if in_turn else [slice(books)]
-        for group, steps in zip(groups, _split_steps(asked["num_inference_steps"], len(groups)), strict=True):
+        for group, steps in zip(groups, split_steps(asked["num_inference_steps"], len(groups)), strict=True):
             if real is None:  # else rows are of different lengths, and each must be made as by itself
                 steps = min(steps, codes[:, group][0].numel())
-            self._fill(codes, group, steps, condition, real, asked, generators)
+            predict = functools.partial(self._guided, codes, group, condition, real, guidance)
+            fill(
+                codes[:, group], predict, steps, mask=self.config.num_codes, schedule=self.config.masking_schedule,
+                temperature=asked["temperature"], choice_temperature=asked["choice_temperature"],
+                real=real, generators=generators,
+            )  # fmt: skip
         mask = real if self.config.target_shape[-1] is None else None
         return Representation(codes.view(rows, *([books] if books > 1 else []), *places), mask)
-
-    def _fill(self, codes, group: slice, steps: int, condition: Condition, real, asked, generators) -> None:
-        """Makes the codes of some codebooks, in place (Chang et al., 2022, section 3.2).
-
-        The steps are those of diffusers' `AmusedScheduler`, which itself draws a random number for each code of each
-        position: on a CPU a fifth of the time of all.
-        """
-        made = codes[:, group].flatten(1)
-        every = (made == self.config.num_codes).sum(1)
-        noises = torch.linspace(asked["choice_temperature"], 0, steps)
-        for step in range(1, steps + 1):
-            logits = self._guided(codes, group, condition, real, asked["guidance"]) / asked["temperature"]
-            uniform = _uniform(codes[:, group], real, generators)
-            hidden = made == self.config.num_codes
-            drawn, chances = _draw(logits, uniform[:, 0])
-            gumbel = -(-uniform[:, 1].clamp(1e-20).log()).clamp(1e-20).log()
-            confidence = chances.clamp(1e-20).log() + noises[step - 1] * gumbel
-            order = confidence.masked_fill(~hidden, torch.inf).argsort(1).argsort(1)
-            left = (every * SCHEDULES[self.config.masking_schedule](torch.tensor(step / steps))).floor()
-            left = torch.minimum(hidden.sum(1) - 1, left).clamp(min=1) if step < steps else 0 * every
-            taken = torch.where(hidden, drawn, made)
-            made = taken.masked_fill(hidden & (order < left[:, None]), self.config.num_codes)
-            codes[:, group] = made.view_as(codes[:, group])
 
     def _guided(self, codes: torch.Tensor, group: slice, condition: Condition, real, guidance: float) -> torch.Tensor:
         """Logits `(batch, places, codes)` of all places of some codebooks, one codebook after the other."""
@@ -324,29 +293,3 @@ class MaskedGenerator(ParallelGenerator):
         """The target's shape without its codebooks."""
         shape = list(self.config.target_shape[1 if self.config.num_codebooks > 1 else 0 :])
         return shape if shape[-1] is not None else [*shape[:-1], length]
-
-
-def _split_steps(steps: int, books: int) -> list[int]:
-    """Steps of each codebook: those after the first get half as many (Ziv et al., 2024, section 4)."""
-    others = max(1, steps // (books + 1))
-    return [steps - others * (books - 1)] + [others] * (books - 1)
-
-
-def _draw(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes `(batch, length)` by inverting their distribution at numbers from 0 to 1, and their probabilities."""
-    chances = logits.softmax(-1)
-    drawn = torch.searchsorted(chances.cumsum(-1), uniform[..., None].contiguous()).clamp(max=logits.shape[-1] - 1)
-    return drawn[..., 0], chances.gather(-1, drawn)[..., 0]
-
-
-def _uniform(codes: torch.Tensor, real: torch.Tensor | None, generators: list[torch.Generator] | None) -> torch.Tensor:
-    """`(batch, 2, codebooks × length)` numbers from 0 to 1 for codes `(batch, codebooks, length)`; those of a row do
-    not depend on how much padding it has."""
-    rows, books, length = codes.shape
-    if generators is None:
-        return torch.rand(rows, 2, books * length, device=codes.device)
-    drawn = torch.zeros(rows, length, books, 2)
-    lengths = [length] * rows if real is None else real.sum(1).tolist()
-    for row, own, generator in zip(drawn, lengths, generators, strict=True):
-        row[:own] = torch.rand(own, books, 2, generator=generator)
-    return drawn.permute(0, 3, 2, 1).flatten(2).to(codes.device)

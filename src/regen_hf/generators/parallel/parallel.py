@@ -1,17 +1,17 @@
 """What generators share that make all positions of a target at once, by any transformers encoder."""
 
 import torch
-from torch import nn
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from ...parts.contracts import PreTrainedGenerator, check_settings
+from ...parts.contracts import check_settings
 from ...parts.pretrained import hosted, position_limit, refuse_reference
-from ..sources.conditioning import Condition, ConditionalGeneratorConfig, SourceEncoder
-from ..sources.source_encoders import load_source_encoders
-from ..sources.statistics import ChannelStatistics
+from ..sources.condition import Condition
+from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig
+from ..sources.conditioning import SourceEncoder
+from ..sources.source_encoders import encoder_configs, load_source_encoders
 
 
 class ParallelGeneratorConfig(ConditionalGeneratorConfig):
@@ -32,7 +32,7 @@ class ParallelGeneratorConfig(ConditionalGeneratorConfig):
     target_rate: float | None = None
 
 
-class ParallelGenerator(PreTrainedGenerator):
+class ParallelGenerator(ConditionalGenerator):
     """A generator whose backbone reads the positions of the target and, after them, those of the source, unless a
     subclass puts the source beside them.
 
@@ -40,7 +40,6 @@ class ParallelGenerator(PreTrainedGenerator):
     """
 
     config: ParallelGeneratorConfig
-    _keep_in_fp32_modules_strict = ["statistics"]
     supports_gradient_checkpointing = True
 
     def __init__(
@@ -62,19 +61,10 @@ class ParallelGenerator(PreTrainedGenerator):
         encoders = load_source_encoders(source_encoder, representation_encoder)
         config = cls.config_class(
             backbone_config=backbone.config.to_dict(),
-            **{f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()},
+            **encoder_configs(encoders),
             **settings,
         )
         return cls(config, backbone=backbone, source_encoders=encoders)
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, ChannelStatistics):
-            module.init_weights()
-
-    def fit_statistics(self, targets, sources=None) -> None:
-        """Measures mean and deviation of source representations `(batch, channels, ...)`."""
-        self.source_encoder.fit_statistics(sources)
 
     def _check_room(self, positions: int, source: int) -> None:
         """Raises `ValueError` if the backbone has fewer positions than the target and the source need."""

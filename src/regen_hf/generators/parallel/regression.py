@@ -8,8 +8,10 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
+from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
-from ..sources.conditioning import Condition, describe_source
+from ..sources.condition import Condition
+from ..sources.conditional_generator import describe_source
 from ..sources.statistics import ChannelStatistics
 from .parallel import ParallelGenerator, ParallelGeneratorConfig, hosts_encoder
 
@@ -110,14 +112,6 @@ class RegressionGenerator(ParallelGenerator):
         if module is self:
             init.normal_(self.queries, std=0.02)
 
-    def fit_statistics(self, targets, sources=None) -> None:
-        """Measures mean and deviation of training targets `(batch, channels, ...)` and of source representations."""
-        self.statistics.fit(targets)
-        super().fit_statistics(targets, sources)
-
-    def assign_statistics(self, mean, std) -> None:
-        self.statistics.assign(mean, std)
-
     def forward(
         self,
         target: torch.Tensor,
@@ -135,12 +129,8 @@ class RegressionGenerator(ParallelGenerator):
         error = made - self.statistics.normalize(target)
         weights = torch.ones_like(error[:, 0]) if target_mask is None else target_mask.to(error.dtype)
         terms = {"squared": error.square(), "absolute": error.abs()}
-        terms = {name: (term.mean(1) * weights).sum() / weights.sum().clamp(min=1) for name, term in terms.items()}
-        return LossOutput(
-            loss=sum(terms.values()),
-            terms={name: term.detach() for name, term in terms.items()},
-            reconstruction=self.statistics.denormalize(made),
-        )
+        terms = {name: masked_mean(term.mean(1), weights) for name, term in terms.items()}
+        return LossOutput.of(terms, reconstruction=self.statistics.denormalize(made))
 
     @torch.no_grad()
     def generate(self, *, generator: torch.Generator | None = None, **source: torch.Tensor) -> Representation:

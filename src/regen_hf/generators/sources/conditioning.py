@@ -2,164 +2,18 @@
 
 import inspect
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.configuration_utils import SubConfigSpec
-from transformers.models.auto.configuration_auto import AutoConfig
 
-from ...parts.contracts import GeneratorConfig
 from ...parts.lengths import by_length
 from ...parts.outputs import RepresentationSpec
+from .condition import Condition
+from .conditional_generator import ConditionalGeneratorConfig
 from .source_encoders import READERS, build_source_encoder
 from .statistics import ChannelStatistics
-
-
-def _encoder(model_type: str) -> SubConfigSpec:
-    return SubConfigSpec(config_class=AutoConfig, model_type=model_type, optional=True)
-
-
-class ConditionalGeneratorConfig(GeneratorConfig):
-    """
-    Args:
-        source_encoder_config: the transformers encoder that reads text.
-        source_image_encoder_config: the one that reads an image.
-        source_audio_encoder_config: the one that reads a waveform, or features of one.
-        source_representation_encoder_config: one that reads the representation, as `inputs_embeds` or, for a conformer
-            such as `Wav2Vec2BertModel`, as `input_features`; without it the
-            generator reads each of its positions by itself.
-        num_classes: the number of classes, where the source is a class.
-        source_shape: the shape of the representation, where the source is one.
-        source_num_codes, source_num_codebooks, source_rate: the rest of its description, as in [`RepresentationSpec`].
-        condition_dropout: how often training hides the source, so that `generate` can be guided; 0 learns no null
-            source and forbids guidance.
-    """
-
-    sub_configs_defaults = {
-        "source_encoder_config": _encoder("bert"),
-        "source_image_encoder_config": _encoder("vit"),
-        "source_audio_encoder_config": _encoder("wav2vec2"),
-        "source_representation_encoder_config": _encoder("bert"),
-    }
-
-    source_encoder_config: dict | PreTrainedConfig | None = None
-    source_image_encoder_config: dict | PreTrainedConfig | None = None
-    source_audio_encoder_config: dict | PreTrainedConfig | None = None
-    source_representation_encoder_config: dict | PreTrainedConfig | None = None
-    num_classes: int | None = None
-    source_shape: list[int | None] | tuple[int | None, ...] | None = None
-    source_num_codes: int | None = None
-    source_num_codebooks: int = 1
-    source_rate: float | None = None
-    condition_dropout: float = 0.1
-
-    def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
-        if not 0 <= self.condition_dropout < 1:
-            raise ValueError(f"`condition_dropout` must be in [0, 1), got {self.condition_dropout}.")
-        if self.source_shape is None:
-            for name in ("source_num_codes", "source_rate", "source_representation_encoder_config"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"`{name}` describes a source representation, which needs `source_shape`.")
-
-    @property
-    def source_spec(self) -> RepresentationSpec | None:
-        if self.source_shape is None:
-            return None
-        books, rate = self.source_num_codebooks, self.source_rate
-        return RepresentationSpec(tuple(self.source_shape), self.source_num_codes, books, rate)
-
-    @property
-    def reads_encoders(self) -> bool:
-        """Whether there is something to read that only an encoder can."""
-        return any(getattr(self, f"source_{reader}_config") is not None for reader in READERS.values())
-
-    def check_stride(self) -> None:
-        """Raises `ValueError` where `source_stride`, of those that have it, is no number of places, or it is not clear
-        of what."""
-        if (stride := self.source_stride) is None:
-            return
-        if not isinstance(stride, int) or stride < 1:
-            raise ValueError(f"`source_stride` must be None or a whole number of at least 1, got {stride!r}.")
-        kinds = [name for name in dict.fromkeys(READERS.values()) if getattr(self, f"source_{name}_config") is not None]
-        kinds += [name for name in ("num_classes", "source_shape") if getattr(self, name) is not None]
-        if len(kinds) != 1 or kinds == ["num_classes"]:
-            raise ValueError(f"`source_stride` needs one kind of source that has places, got {kinds or 'none'}.")
-
-    def check_guidance(self, guidance: float) -> None:
-        """Raises `ValueError` if `guidance` asks for a null source that was never learned."""
-        if guidance != 1 and self.condition_dropout == 0:
-            raise ValueError(
-                f"`guidance` must be 1, got {guidance}: this {type(self).__name__} has `condition_dropout` 0, so it "
-                "has learned no null source to be guided away from."
-            )
-
-
-def describe_source(source: RepresentationSpec | None) -> dict:
-    """The settings of a generator that reads such a representation."""
-    if source is None:
-        return {}
-    return {
-        "source_shape": list(source.shape),
-        "source_num_codes": source.num_codes,
-        "source_num_codebooks": source.num_codebooks,
-        "source_rate": source.rate,
-    }
-
-
-@dataclass
-class Condition:
-    """What the source says: `hidden` `(batch, length, width)`, its `mask` `(batch, length)`, and their mean."""
-
-    hidden: torch.Tensor
-    mask: torch.Tensor
-    pooled: torch.Tensor
-
-    @classmethod
-    def of(cls, hidden: torch.Tensor, mask: torch.Tensor) -> "Condition":
-        """With the mean of what is no padding."""
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        return cls(hidden, mask, (hidden * weights).sum(1) / weights.sum(1).clamp(min=1))
-
-    def check_places(self, places: int) -> None:
-        """Raises `ValueError` unless there is one for each of the target's."""
-        if (found := self.hidden.shape[1]) != places:
-            raise ValueError(f"the source has {found} places by its `source_stride`, but the target {places}.")
-
-    def in_front(self) -> "Condition":
-        """With the real places of each row before its padding, in their order."""
-        return self._ordered((self.mask == 0).int())
-
-    def at_the_end(self) -> "Condition":
-        """With the real places of each row after its padding, in their order, and without what is padding in all."""
-        ordered = self._ordered((self.mask != 0).int())
-        longest = max(1, int((self.mask != 0).sum(1).max()))
-        return Condition(ordered.hidden[:, -longest:], ordered.mask[:, -longest:], self.pooled)
-
-    def _ordered(self, keys: torch.Tensor) -> "Condition":
-        order = keys.argsort(dim=1, stable=True)
-        return Condition(self.hidden.take_along_dim(order[..., None], 1), self.mask.gather(1, order), self.pooled)
-
-    def strided(self, stride: int) -> "Condition":
-        """With one place for each `stride` of them, the mean of those that are no padding.
-
-        Raises:
-            ValueError: for padding that is not at the end.
-        """
-        if (self.mask[:, 1:] > self.mask[:, :-1]).any():
-            raise ValueError("the mask of the source must be true first and then false, for `source_stride`.")
-        missing = -self.hidden.shape[1] % stride
-        mask = nn.functional.pad(self.mask, (0, missing)).unflatten(1, (-1, stride))
-        hidden = nn.functional.pad(self.hidden, (0, 0, 0, missing)).unflatten(1, (-1, stride))
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        return Condition((hidden * weights).sum(2) / weights.sum(2).clamp(min=1), mask.amax(2), self.pooled)
-
-    def map(self, function) -> "Condition":
-        """The same with `function` applied to each tensor."""
-        return Condition(function(self.hidden), function(self.mask), function(self.pooled))
 
 
 class SourceEncoder(PreTrainedModel):
@@ -226,10 +80,11 @@ class SourceEncoder(PreTrainedModel):
             module.init_weights()
 
     def forward(self, **source) -> Condition:
-        """What [`SourceEncoder.read`] gives, one after the other."""
+        """What [`SourceEncoder.read`] gives, joined along the length; with `source_stride`, means of so many places."""
         parts = self.read(**source)
         hidden, mask = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("hidden", "mask"))
-        return Condition.of(hidden, mask)
+        condition, stride = Condition.of(hidden, mask), self.config.source_stride
+        return condition if stride is None else condition.strided(stride)
 
     def read(
         self,
@@ -329,6 +184,11 @@ class SourceEncoder(PreTrainedModel):
             RepresentationSpec(tuple(source.shape[1:]), spec.num_codes, spec.num_codebooks)
         ):
             raise ValueError(f"`source` must be {spec}, got the shape {tuple(source.shape[1:])}.")
+
+    def draw_hidden(self, condition: Condition) -> torch.Tensor:
+        """Rows `(batch,)` whose source training hides, as often as `condition_dropout` says."""
+        hidden = condition.hidden
+        return torch.rand(len(hidden), device=hidden.device) < self.config.condition_dropout
 
     def hide(self, condition: Condition, hidden: torch.Tensor) -> Condition:
         """The condition with the null source in the rows where `hidden` `(batch,)` is true."""

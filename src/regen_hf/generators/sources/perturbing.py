@@ -5,10 +5,10 @@ import torch
 from ...parts.outputs import Representation
 
 REPLACED, DROPPED = 0.5, 0.3
-"""Of the codes that are disturbed; beside the others, one is put in."""
+"""The shares of perturbed codes that are replaced and dropped; the rest are kept, and a code is put in after each."""
 
 
-def disturb(codes: torch.Tensor, mask: torch.Tensor | None, share: float, num_codes: int) -> Representation:
+def perturb(codes: torch.Tensor, mask: torch.Tensor | None, share: float, num_codes: int) -> Representation:
     """Codes `(batch, length)` of which some are replaced, dropped or put in, with their mask.
 
     The share differs from row to row, evenly between 0 and twice `share`, so that some rows are nearly right. At least
@@ -16,7 +16,7 @@ def disturb(codes: torch.Tensor, mask: torch.Tensor | None, share: float, num_co
     """
     mask = torch.ones_like(codes, dtype=torch.bool) if mask is None else mask.bool()
     shares = 2 * share * torch.rand(len(codes), 1, device=codes.device)
-    drawn = torch.rand(codes.shape, device=codes.device) / shares.clamp(min=1e-9)  # below 1 where it is disturbed
+    drawn = torch.rand(codes.shape, device=codes.device) / shares.clamp(min=1e-9)  # below 1 where it is perturbed
     other = torch.randint(num_codes, (2, *codes.shape), device=codes.device)
     kept = mask & ~((drawn >= REPLACED) & (drawn < REPLACED + DROPPED))
     kept[:, 0] |= ~kept.any(1)

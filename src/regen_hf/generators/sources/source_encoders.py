@@ -42,6 +42,11 @@ def load_source_encoders(parts, representation_encoder=None) -> dict[str, PreTra
     return found
 
 
+def encoder_configs(encoders: dict[str, PreTrainedModel]) -> dict[str, dict]:
+    """The fields of a generator's config that describe what [`load_source_encoders`] gives."""
+    return {f"{name}_config": encoder.config.to_dict() for name, encoder in encoders.items()}
+
+
 def load_source_encoder(part) -> PreTrainedModel:
     """An encoder by Hub name, folder or [`HubReference`], which is frozen, a live one as it is, or a new one.
 

@@ -5,11 +5,12 @@ import math
 import torch
 from torch.nn import functional as F
 
-from ...parts.contracts import ExtractorConfig, GeneratorConfig, PreTrainedGenerator, check_settings
+from ...parts.contracts import ExtractorConfig, GeneratorConfig, Rule
 from ...parts.lengths import by_length
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.randomness import row_generators
 from ...speech.spectral import from_log_mel
+from .wave import WaveGenerator, check_mels
 
 MEL = ("sampling_rate", "n_fft", "min_frequency", "max_frequency", "log_base", "mel_floor", "norm", "mel_scale")
 SHARED = (*MEL, "num_mels", "hop_length", "win_length")
@@ -80,7 +81,7 @@ class GriffinLimGeneratorConfig(GeneratorConfig):
         return RepresentationSpec((self.num_mels, None), rate=self.sampling_rate / self.hop_length)
 
 
-class GriffinLimGenerator(PreTrainedGenerator):
+class GriffinLimGenerator(Rule, WaveGenerator):
     """Makes a wave `(1, frames × hop_length)` of a log-mel spectrogram `(num_mels, frames)`, without weights.
 
     It finds magnitudes with such mels (Lee and Seung, 2001), and phases that agree with each other where frames overlap
@@ -96,19 +97,6 @@ class GriffinLimGenerator(PreTrainedGenerator):
     """
 
     config_class = GriffinLimGeneratorConfig
-
-    @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path, *args, config: GriffinLimGeneratorConfig | None = None, **kwargs
-    ):
-        """From the config alone, since there are no weights."""
-        return cls(config or cls.config_class.from_pretrained(pretrained_model_name_or_path, **kwargs))
-
-    @classmethod
-    def from_components(cls, **settings) -> "GriffinLimGenerator":
-        """The rule with these fields of its config; raises `TypeError` for one that it does not have."""
-        check_settings(cls.config_class, settings)
-        return cls(cls.config_class(**settings))
 
     @classmethod
     def for_extractor(cls, config: ExtractorConfig, **settings) -> "GriffinLimGenerator":
@@ -130,33 +118,19 @@ class GriffinLimGenerator(PreTrainedGenerator):
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source) -> LossOutput:
         raise NotImplementedError(f"{type(self).__name__} is a rule and has nothing to learn: train the prior alone.")
 
-    @torch.no_grad()
-    def generate(
-        self,
-        source: torch.Tensor | None = None,
-        source_mask: torch.Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
+    def _check(self, source: torch.Tensor | None) -> None:
+        check_mels(source, self.config.num_mels)
+
+    def _waves(
+        self, source: torch.Tensor, mask: torch.Tensor | None, generator: torch.Generator | None
     ) -> Representation:
-        """
-        Args:
-            source: log-mel spectrograms, `(batch, num_mels, frames)`.
-            source_mask: `(batch, frames)`, true where they are real.
-            generator: draws the phases that the first iteration starts from, which are the same every time without it.
-        """
-        if source is None:
-            raise ValueError("`source` is missing: waves are made of log-mel spectrograms.")
-        if source.ndim != 3 or source.shape[1] != self.config.num_mels:
-            raise ValueError(
-                f"`source` must have the shape (batch, {self.config.num_mels} mel bins, frames), "
-                f"got {tuple(source.shape)}."
-            )
+        """The generator draws the phases that the first iteration starts from; without it they are always the same."""
         fixed = [torch.Generator().manual_seed(0) for _ in source]
         rows = fixed if generator is None else row_generators(generator, len(source))
         # frame after frame, so that a row begins alike however far it is padded
         frames = [torch.rand(source.shape[2], self.config.n_fft // 2 + 1, generator=row) for row in rows]
         turns = torch.stack(frames).mT.to(source.device)
-        made = by_length(self._wave, torch.cat([source.float(), turns], dim=1), source_mask)
+        made = by_length(self._wave, torch.cat([source.float(), turns], dim=1), mask)
         return Representation(made.values.to(source.dtype), made.mask)
 
     def _wave(self, both: torch.Tensor) -> torch.Tensor:
@@ -186,13 +160,3 @@ class GriffinLimGenerator(PreTrainedGenerator):
             phases = torch.sgn(now - config.momentum / (1 + config.momentum) * before)
             before = now
         return torch.istft(magnitudes * phases, *sizes, length=length)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """float32, in which it works whatever it is given."""
-        return torch.float32
-
-    @property
-    def device(self) -> torch.device:
-        """The CPU; the rule works wherever its source is."""
-        return torch.device("cpu")

@@ -11,8 +11,9 @@ from ...parts.contracts import check_settings
 from ...parts.lengths import by_length
 from ...parts.outputs import Representation, RepresentationSpec
 from ...parts.pretrained import position_limit
-from ..sources.conditioning import ConditionalGeneratorConfig, SourceEncoder, describe_source
-from ..sources.source_encoders import load_source_encoders
+from ..sources.conditional_generator import ConditionalGeneratorConfig, describe_source
+from ..sources.conditioning import SourceEncoder
+from ..sources.source_encoders import encoder_configs, load_source_encoders
 from .wave import WaveGenerator, check_settings_of_waves
 
 
@@ -121,8 +122,7 @@ class InverseSTFTGenerator(WaveGenerator):
         if source.rate is None or source.shape[-1] is not None or len(source.shape) != dimensions:
             raise ValueError(f"`source` must be frames of any number, with a rate, got {source}.")
         encoders = load_source_encoders(None, encoder)
-        described = {f"{name}_config": each.config.to_dict() for name, each in encoders.items()}
-        config = InverseSTFTGeneratorConfig(**described, **describe_source(source), **settings)
+        config = InverseSTFTGeneratorConfig(**encoder_configs(encoders), **describe_source(source), **settings)
         made = cls(config, source_encoders=encoders)
         made._probe()
         return made

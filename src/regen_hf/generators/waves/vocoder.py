@@ -15,7 +15,7 @@ from ...parts.contracts import GeneratorConfig, check_settings
 from ...parts.outputs import Representation, RepresentationSpec, concatenate
 from ...parts.pretrained import HubReference, hosted
 from ...parts.randomness import row_generators
-from .wave import WaveGenerator, check_settings_of_waves
+from .wave import WaveGenerator, check_mels, check_settings_of_waves
 
 FIELDS = (("model_in_dim", "upsample_rates"), ("num_mel_bins", "resblock_stride_sizes"))
 """What vocoders' configs call the number of mel bins, and the factors that make a frame's samples."""
@@ -132,13 +132,7 @@ class VocoderGenerator(WaveGenerator):
         return cls(config, vocoder=model)
 
     def _check(self, source: torch.Tensor | None) -> None:
-        if source is None:
-            raise ValueError("`source` is missing: a vocoder makes waves of log-mel spectrograms.")
-        if source.ndim != 3 or source.shape[1] != self.config.num_mels:
-            raise ValueError(
-                f"`source` must have the shape (batch, {self.config.num_mels} mel bins, frames), "
-                f"got {tuple(source.shape)}."
-            )
+        check_mels(source, self.config.num_mels)
 
     def _waves(
         self, source: torch.Tensor, mask: torch.Tensor | None, generator: torch.Generator | None

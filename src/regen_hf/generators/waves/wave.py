@@ -18,6 +18,15 @@ def check_settings_of_waves(segment_frames: int | None, generation: dict | None)
         raise ValueError(f"`generation` must be empty, got {sorted(generation)}: `generate` has no settings.")
 
 
+def check_mels(source: torch.Tensor | None, num_mels: int) -> None:
+    if source is None:
+        raise ValueError("`source` is missing: waves are made of log-mel spectrograms.")
+    if source.ndim != 3 or source.shape[1] != num_mels:
+        raise ValueError(
+            f"`source` must have the shape (batch, {num_mels} mel bins, frames), got {tuple(source.shape)}."
+        )
+
+
 class WaveGenerator(PreTrainedGenerator):
     """Makes a wave `(1, samples)` of frames, as many samples of each as `config.hop_length` says.
 
@@ -59,8 +68,7 @@ class WaveGenerator(PreTrainedGenerator):
             "mel": distance(mel, generated, true, mask, hop),
             "spectral": spectral_distance(generated, true, mask),
         }
-        detached = {name: term.detach() for name, term in terms.items()}
-        return LossOutput(loss=sum(terms.values()), terms=detached, reconstruction=generated)
+        return LossOutput.of(terms, reconstruction=generated)
 
     def _segments(
         self, source: torch.Tensor, source_mask: torch.Tensor | None, target: torch.Tensor, target_mask
