@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .accelerators import computes_bf16, make_accelerator, sharding_copy
+from .accelerators import computes_bf16, make_accelerator
 from .arguments import StageArguments, StageResult
 from .batches import Batches, StreamedBatches, batch_seed, seed_all
 from .checkpoints import (
@@ -30,6 +30,7 @@ from .checkpoints import (
 )
 from .interruption import StopAfterStep
 from .optimizers import averaged, make_average, make_optimizers, make_schedule
+from .sharding import sharding_copy
 from .trackers import check_trackers, log_file
 
 
