@@ -218,9 +218,9 @@ class _Run:
                 Repeatable(lambda: (batch for cache in caches for batch in cache.batches(256))),
             )
         read = self._reader([dataset for _, dataset in parts])
-        at_once = arguments.gradient_accumulation_steps * processes().num_processes
-        training = MixedBatches(caches, read, arguments.predicted, arguments.max_steps * at_once, arguments.seed)
-        group = arguments.batch_size * at_once if arguments.group_by_length else 0
+        at_once = processes().num_processes
+        total, group = arguments.max_steps * arguments.batches_per_step(at_once), arguments.group(at_once)
+        training = MixedBatches(caches, read, arguments.predicted, total, arguments.seed)
         if arguments.predicted and (rows := training.rows_to_predict(arguments.batch_size, group)):
             training.replace(rows, self._predict(parts[0][1].select(rows)))
         if (validation := self.data.validation) is None:

@@ -166,14 +166,13 @@ class _Loop:
 
     def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
         arguments, processes = self.arguments, self.accelerator.num_processes
-        rows = arguments.batch_size * arguments.gradient_accumulation_steps * processes
         return self.data.endless(
             arguments.batch_size,
             arguments.seed,
             start=self.progress.step * arguments.gradient_accumulation_steps,
             process_index=self.accelerator.process_index,
             num_processes=processes,
-            group=rows if arguments.group_by_length else 0,
+            group=arguments.group(processes),
             num_workers=arguments.num_workers,
         )
 
@@ -250,13 +249,13 @@ class _Loop:
         progress.losses.append((progress.step, loss))
         progress.recent = []
         if self.accelerator.trackers:
-            rows = self.arguments.batch_size * self.arguments.gradient_accumulation_steps
+            rows = self.arguments.batch_size * self.arguments.batches_per_step(self.accelerator.num_processes)
             seconds = progress.seconds + time.perf_counter() - self.clock
             values = {
                 "loss": loss,
                 "learning_rate": self.schedules[0].get_last_lr()[0],
                 "gradient_norm": float(self.gradient_norm),
-                "examples_per_second": progress.step * rows * self.accelerator.num_processes / seconds,
+                "examples_per_second": progress.step * rows / seconds,
                 **{name: float(term) for name, term in (self.terms or {}).items()},
             }
             self.accelerator.log({f"{self.name}/{key}": value for key, value in values.items()}, step=progress.step)
@@ -283,7 +282,7 @@ class _Loop:
         return {
             "arguments": dataclasses.asdict(self.arguments),
             # processes may change if they make up for it with accumulation
-            "batches_per_step": self.arguments.gradient_accumulation_steps * self.accelerator.num_processes,
+            "batches_per_step": self.arguments.batches_per_step(self.accelerator.num_processes),
             # a stream is dealt out to processes as it comes
             "processes": self.accelerator.num_processes if isinstance(self.data, StreamedBatches) else None,
             "precision": self.accelerator.mixed_precision,
