@@ -22,7 +22,7 @@ from transformers import BertModel, ResNetBackbone, ResNetConfig, pipeline
 from regen_hf import DiffusionGenerator, ImageModality, RegenerationModel, RegenerationProcessor, StageArguments, losses
 from regen_hf.cache import extraction, representations
 from regen_hf.cli import commands as cli
-from regen_hf.stages import lora, regenerator
+from regen_hf.stages import inputs, lora, regenerator
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ["--source_column", "text", "--target_column", "image"]
@@ -292,7 +292,7 @@ def test_representations_are_extracted_and_trained_on(streaming, run, tmp_path, 
     assert cache.dataset["text"] == pairs()["text"]
     if streaming:
         return
-    monkeypatch.setattr(regenerator, "extract", None)  # it is not done again
+    monkeypatch.setattr(inputs, "extract", None)  # it is not done again
     trained(run, tmp_path / "out", "--representations", tmp_path / "y", dataset="files")
     found = run(*training(tmp_path / "other", "--representations", tmp_path / "y", dataset="splits"))
     assert found.status == 2 and "was made from other data than asked for" in found.error
@@ -795,14 +795,14 @@ class OwnModel(RegenerationModel):
 """
 HUB = """
 from regen_hf import cli
-from regen_hf.stages import regenerator
+from regen_hf.stages import inputs
 def fails(argv):
     try:
         cli.main(argv)
     except SystemExit as stopped:
         return stopped.code == 2
 cli.main({extract!r})
-regenerator.extract = None
+inputs.extract = None
 cli.main({train!r})
 assert fails({generate!r})
 cli.main({generate!r} + ["--trust_remote_code"])

@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from datasets import Dataset, Features, Image
-from PIL import Image as PILImage
-from runs import COLORS, STAGES, arguments, broken, pairs, run
+from runs import COLORS, STAGES, arguments, pairs, run
 from transformers import pipeline
 
 from regen_hf import (
     AdversarialLoss,
-    ImageModality,
-    RegenerationProcessor,
     TrainingInterrupted,
-    extract,
-    train_regenerator,
 )
 
 
@@ -54,67 +48,6 @@ def test_a_trained_regenerator_makes_what_it_was_told(tmp_path):
         image = np.asarray(pipe(text, generator=torch.Generator().manual_seed(0))["image"]).mean((0, 1))
         distances = {name: np.abs(image - color).sum() for name, color in COLORS.items()}
         assert min(distances, key=distances.get) == text.split()[0], (text, image)
-
-
-def test_statistics_are_those_of_the_training_representations(tmp_path):
-    model, _ = run(tmp_path)
-    with torch.no_grad():
-        target = tiny.processor()(target=pairs()["image"])["target"]
-        latents = model.extractor.encode(target).values
-    torch.testing.assert_close(model.prior.statistics.mean, latents.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
-    expected = latents.std((0, 2, 3), correction=0)
-    torch.testing.assert_close(model.prior.statistics.std, expected, rtol=1e-3, atol=1e-4)
-
-
-def test_unpaired_targets_are_learned_from(tmp_path):
-    seen = []
-    model = tiny.latent_model()
-    model.extractor.register_forward_pre_hook(lambda *given: seen.append(given[2]["target"]), with_kwargs=True)
-    white = [PILImage.new("RGB", (16, 16), "white")] * 24
-    unpaired = Dataset.from_dict({"image": white}, features=Features({"image": Image()}))
-    run(tmp_path, model=model, unpaired=unpaired, extractor=arguments(6), prior=None)
-    whites = (torch.cat(seen) == 1).flatten(1).all(1)
-    assert whites.sum() == 24 and len(whites) == 48
-
-
-def test_a_broken_image_is_named_before_training(tmp_path):
-    with pytest.raises(ValueError, match=r"example 5, column 'image': .*broken\.png is no readable image"):
-        run(tmp_path / "out", dataset=broken(tmp_path))
-    assert not (tmp_path / "out" / "model").exists()
-
-
-def test_a_broken_image_can_be_left_out(tmp_path, capsys):
-    run(tmp_path / "out", dataset=broken(tmp_path), on_bad_example="skip")
-    assert "left out 1 of 24 examples that cannot be read; the first is example 5" in capsys.readouterr().out
-    assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
-
-
-def test_bad_arguments_are_refused_before_training(tmp_path):
-    with pytest.raises(ValueError, match="the dataset has no column 'caption'; its columns are text, image"):
-        run(tmp_path, source_column="caption")
-    with pytest.raises(ValueError, match="the dataset has no column 'picture'"):
-        run(tmp_path, target_column="picture")
-    with pytest.raises(ValueError, match="`on_bad_example` must be 'raise' or 'skip', got 'ignore'"):
-        run(tmp_path, on_bad_example="ignore")
-    empty = pairs().map(lambda row: {"text": ""})
-    with pytest.raises(ValueError, match="example 0, column 'text': source 0 must be text with at least one word"):
-        run(tmp_path, dataset=empty)
-    with pytest.raises(ValueError, match="no example that can be read"):
-        run(tmp_path, dataset=empty, on_bad_example="skip")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot be written to"):
-        run(tmp_path / "file" / "out")
-    assert not list(tmp_path.glob("**/*.safetensors"))
-
-
-def test_pictures_of_another_size_are_refused_before_training(tmp_path):
-    processor = RegenerationProcessor(tiny.text(), ImageModality(32))
-    with pytest.raises(ValueError, match=r"gives targets of shape \(3, 32, 32\), but AutoencoderExtractor reads .*16"):
-        train_regenerator(
-            tiny.latent_model(), processor, pairs(), tmp_path, source_column="text", target_column="image",
-            prior=arguments(),
-        )  # fmt: skip
-    assert not list(tmp_path.glob("**/*.safetensors"))
 
 
 def test_stages_without_their_part_are_refused(tmp_path):
@@ -178,45 +111,6 @@ def _stop_at(count):
     return stop
 
 
-def test_a_stream_is_trained_on_as_its_dataset(tmp_path):
-    """Its examples are kept beside their Y′, so that the prior and the decoder read them in any order."""
-    torch.manual_seed(0)
-    model = tiny.MODELS["lowres"]()
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    whole, _ = run(tmp_path / "whole", "lowres", model=model)
-    streamed = tiny.MODELS["lowres"]()
-    streamed.load_state_dict(state)
-    _, results = run(tmp_path / "stream", "lowres", model=streamed, dataset=pairs().to_iterable_dataset(num_shards=3))
-    assert [result.name for result in results] == ["prior", "decoder"]
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(streamed.state_dict()[name], value, msg=name)
-    _, (result,) = run(
-        tmp_path / "codec", dataset=pairs().to_iterable_dataset(), unpaired=pairs(), prior=None,
-    )  # fmt: skip
-    assert result.name == "extractor"
-    with pytest.raises(ValueError, match="`validation` must be a datasets.Dataset"):
-        run(tmp_path / "other", validation=pairs().to_iterable_dataset())
-
-
-def test_unpaired_targets_and_predictions_go_to_the_decoder(tmp_path):
-    seen = []
-    model = tiny.lowres_model()
-    model.config.generation = {"num_inference_steps": 2}
-    model.decoder_model.register_forward_pre_hook(lambda *given: seen.append(given[2]["source"]), with_kwargs=True)
-    white = [PILImage.new("RGB", (16, 16), "white")] * 24
-    unpaired = Dataset.from_dict({"image": white}, features=Features({"image": Image()}))
-    decoder = arguments(40, predicted=1.0)
-    run(tmp_path, "lowres", model=model, unpaired=unpaired, decoder=decoder)
-    rows = torch.cat(seen).flatten(1)
-    flat = (rows.view(len(rows), 3, -1).std(-1) < 1e-5).all(1)  # every picture here has one colour
-    assert (rows[flat] == 1).all(1).sum() > 100  # unpaired ones have no prediction
-    first, last = flat[:80].float().mean(), flat[-80:].float().mean()
-    assert first > 0.9 and last < 0.7  # pairs are half of all
-    assert [path.name for path in (tmp_path / "representations").glob("predicted-*")]
-    with pytest.raises(ValueError, match="`predicted` is for the stage decoder, but prior has 0.5"):
-        run(tmp_path / "other", prior=arguments(predicted=0.5))
-
-
 def test_joint_training_moves_every_part(tmp_path):
     model = tiny.latent_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -234,16 +128,6 @@ def test_validation_is_measured_in_every_stage(tmp_path):
         assert (tmp_path / "stages" / name / "best.safetensors").is_file()
     with pytest.raises(ValueError, match="`keep` is 'best' for the stage prior, which needs `validation` data"):
         run(tmp_path / "other", prior=arguments(keep="best", eval_every=1))
-
-
-def test_representations_extracted_elsewhere_are_used_if_they_match(tmp_path):
-    model, dataset = tiny.latent_model(), pairs()
-    prepared = tiny.processor().target.prepare_column(dataset, "image")
-    cache = extract(model.extractor, tiny.processor().target, prepared, "image", tmp_path / "cache")
-    run(tmp_path / "run", model=model, dataset=dataset, extractor=None, representations=cache)
-    assert not (tmp_path / "run" / "representations").exists()
-    with pytest.raises(ValueError, match=r"weights"):
-        run(tmp_path / "other", dataset=dataset, extractor=None, representations=cache)
 
 
 def test_further_losses_of_the_extractor(tmp_path):
@@ -265,12 +149,6 @@ def test_trackers_see_each_stage(tmp_path):
         events.Reload()
         assert [event.step for event in events.Images(f"{name}/samples")] == [6]
         assert len(events.Scalars(f"{name}/validation_loss")) == 1
-
-
-def test_the_card_says_how_it_was_trained(tmp_path):
-    run(tmp_path, samples=["red heart"])
-    card = (tmp_path / "model" / "README.md").read_text()
-    assert "Examples: 24 pairs." in card and "| prior | 6 |" in card and "pipe('red heart')" in card
 
 
 def test_nothing_to_train_is_said(tmp_path):
