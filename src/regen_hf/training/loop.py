@@ -120,6 +120,33 @@ class _Loop:
         if self.arguments.compile:
             self.prepared.compile()
 
+    def resume(self) -> None:
+        """Goes on from the latest checkpoint, if there is one."""
+        found = load_checkpoint(self.folder)
+        if found is None:
+            return
+        state, facts = found
+        kept = ("batches_per_step", "processes", "precision")
+        before, now = ({**each["arguments"], **{name: each[name] for name in kept}} for each in (facts, self._facts()))
+        check_same(self.folder, before, now)
+        restore_state(state, self.prepared, [each.optimizer for each in self.optimizers], self.average)
+        self.progress = _Progress(**facts["progress"])
+        for schedule in self.schedules:
+            schedule.last_epoch = self.progress.step - 1
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that a schedule moves before its optimizer
+                schedule.step()
+        if self.average is not None:
+            self.average.optimization_step = facts["average_step"]
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(facts["scaler"])
+
+    def clear(self) -> None:
+        """Removes what another run left."""
+        if self.accelerator.is_main_process and self.folder.is_dir():
+            clear(self.folder)
+        self.accelerator.wait_for_everyone()
+
     def run(self) -> StageResult:
         arguments, progress = self.arguments, self.progress
         batches = self._batches()
@@ -160,10 +187,6 @@ class _Loop:
             raise KeyboardInterrupt
         return result
 
-    def _finish_trackers(self) -> None:
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
-
     def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
         arguments, processes = self.arguments, self.accelerator.num_processes
         return self.data.endless(
@@ -202,23 +225,23 @@ class _Loop:
             self.average.step(self.parameters)
         self.progress.step += 1
 
-    def _between(self, stopping: bool) -> None:
-        """What is due between two steps."""
-        step, arguments = self.progress.step, self.arguments
-        if arguments.eval_every and step % arguments.eval_every == 0:
-            self._pause()
-            self._mean()  # nothing is saved after a loss of NaN
-            with averaged(self.average, self.parameters):
-                self._copy_sharded()
-                self.module.eval()
-                self.evaluation.measure(step, self.progress.validation)
-                self.evaluation.sample(step)
-            self.prepared.train()
-            self.clock = time.perf_counter()
-        if self.folder is not None and (stopping or (arguments.save_every and step % arguments.save_every == 0)):
-            self._save()
-        if stopping:
-            raise KeyboardInterrupt
+    def _log(self, pressed: bool) -> bool:
+        loss, stopping = self._mean(pressed)
+        progress = self.progress
+        progress.losses.append((progress.step, loss))
+        progress.recent = []
+        if self.accelerator.trackers:
+            rows = self.arguments.batch_size * self.arguments.batches_per_step(self.accelerator.num_processes)
+            seconds = progress.seconds + time.perf_counter() - self.clock
+            values = {
+                "loss": loss,
+                "learning_rate": self.schedules[0].get_last_lr()[0],
+                "gradient_norm": float(self.gradient_norm),
+                "examples_per_second": progress.step * rows / seconds,
+                **{name: float(term) for name, term in (self.terms or {}).items()},
+            }
+            self.accelerator.log({f"{self.name}/{key}": value for key, value in values.items()}, step=progress.step)
+        return stopping
 
     def _mean(self, pressed: bool = False) -> tuple[float, bool]:
         """The mean of the losses since the last entry, over all processes, and whether any wants to stop."""
@@ -243,28 +266,23 @@ class _Loop:
         self.progress.recent = known + (torch.stack(on_device).float().tolist() if on_device else [])
         return self.progress.recent
 
-    def _log(self, pressed: bool) -> bool:
-        loss, stopping = self._mean(pressed)
-        progress = self.progress
-        progress.losses.append((progress.step, loss))
-        progress.recent = []
-        if self.accelerator.trackers:
-            rows = self.arguments.batch_size * self.arguments.batches_per_step(self.accelerator.num_processes)
-            seconds = progress.seconds + time.perf_counter() - self.clock
-            values = {
-                "loss": loss,
-                "learning_rate": self.schedules[0].get_last_lr()[0],
-                "gradient_norm": float(self.gradient_norm),
-                "examples_per_second": progress.step * rows / seconds,
-                **{name: float(term) for name, term in (self.terms or {}).items()},
-            }
-            self.accelerator.log({f"{self.name}/{key}": value for key, value in values.items()}, step=progress.step)
-        return stopping
-
-    def _pause(self) -> None:
-        """Stops the clock of training."""
-        now = time.perf_counter()
-        self.progress.seconds, self.clock = self.progress.seconds + now - self.clock, now
+    def _between(self, stopping: bool) -> None:
+        """What is due between two steps."""
+        step, arguments = self.progress.step, self.arguments
+        if arguments.eval_every and step % arguments.eval_every == 0:
+            self._pause()
+            self._mean()  # nothing is saved after a loss of NaN
+            with averaged(self.average, self.parameters):
+                self._copy_sharded()
+                self.module.eval()
+                self.evaluation.measure(step, self.progress.validation)
+                self.evaluation.sample(step)
+            self.prepared.train()
+            self.clock = time.perf_counter()
+        if self.folder is not None and (stopping or (arguments.save_every and step % arguments.save_every == 0)):
+            self._save()
+        if stopping:
+            raise KeyboardInterrupt
 
     def _save(self) -> None:
         self._pause()
@@ -290,32 +308,10 @@ class _Loop:
             "average_step": None if self.average is None else self.average.optimization_step,
         }
 
-    def resume(self) -> None:
-        """Goes on from the latest checkpoint, if there is one."""
-        found = load_checkpoint(self.folder)
-        if found is None:
-            return
-        state, facts = found
-        kept = ("batches_per_step", "processes", "precision")
-        before, now = ({**each["arguments"], **{name: each[name] for name in kept}} for each in (facts, self._facts()))
-        check_same(self.folder, before, now)
-        restore_state(state, self.prepared, [each.optimizer for each in self.optimizers], self.average)
-        self.progress = _Progress(**facts["progress"])
-        for schedule in self.schedules:
-            schedule.last_epoch = self.progress.step - 1
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that a schedule moves before its optimizer
-                schedule.step()
-        if self.average is not None:
-            self.average.optimization_step = facts["average_step"]
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(facts["scaler"])
-
-    def clear(self) -> None:
-        """Removes what another run left."""
-        if self.accelerator.is_main_process and self.folder.is_dir():
-            clear(self.folder)
-        self.accelerator.wait_for_everyone()
+    def _pause(self) -> None:
+        """Stops the clock of training."""
+        now = time.perf_counter()
+        self.progress.seconds, self.clock = self.progress.seconds + now - self.clock, now
 
     def _copy_sharded(self) -> None:
         if self.sharded:
@@ -357,3 +353,7 @@ class _Loop:
         self.evaluation.sample(progress.step)  # after the stage is safe
         self._finish_trackers()
         return result
+
+    def _finish_trackers(self) -> None:
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
