@@ -80,7 +80,7 @@ from .sharing.model_card import write_model_card
 from .sharing.summary import plot_losses, summarize
 from .speech.espeak import phonemes, speak
 from .stages.lora import add_lora
-from .stages.stages import train_regenerator
+from .stages.regenerator import train_regenerator
 from .training.arguments import StageArguments, StageResult
 from .training.batches import Batches, StreamedBatches
 from .training.interruption import TrainingInterrupted

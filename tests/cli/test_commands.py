@@ -16,13 +16,13 @@ import transformers
 from datasets import Dataset, DatasetDict, Features, Image
 from hub import serve
 from PIL import Image as PILImage
-from test_stages import broken, pairs
+from runs import broken, pairs
 from transformers import BertModel, ResNetBackbone, ResNetConfig, pipeline
 
 from regen_hf import DiffusionGenerator, ImageModality, RegenerationModel, RegenerationProcessor, StageArguments, losses
 from regen_hf.cache import extraction, representations
 from regen_hf.cli import commands as cli
-from regen_hf.stages import lora, stages
+from regen_hf.stages import inputs, lora, regenerator
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ["--source_column", "text", "--target_column", "image"]
@@ -144,7 +144,7 @@ prior:
 def stage_arguments(monkeypatch, run, *argv):
     """What `train_regenerator` is given."""
     given = {}
-    monkeypatch.setattr(stages, "train_regenerator", lambda *args, **kwargs: given.update(kwargs) or [])
+    monkeypatch.setattr(regenerator, "train_regenerator", lambda *args, **kwargs: given.update(kwargs) or [])
     found = run("train", *argv)
     assert found.status == 0, found.error
     return given
@@ -292,7 +292,7 @@ def test_representations_are_extracted_and_trained_on(streaming, run, tmp_path, 
     assert cache.dataset["text"] == pairs()["text"]
     if streaming:
         return
-    monkeypatch.setattr(stages, "extract", None)  # it is not done again
+    monkeypatch.setattr(inputs, "extract", None)  # it is not done again
     trained(run, tmp_path / "out", "--representations", tmp_path / "y", dataset="files")
     found = run(*training(tmp_path / "other", "--representations", tmp_path / "y", dataset="splits"))
     assert found.status == 2 and "was made from other data than asked for" in found.error
@@ -554,7 +554,7 @@ def calls(monkeypatch, tmp_path):
     monkeypatch.setattr(transformers.AutoModel, "from_pretrained", note("model", model))
     monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", note("processor", processor))
     monkeypatch.setattr(datasets, "load_dataset", load)
-    monkeypatch.setattr(stages, "train_regenerator", note("train", []))
+    monkeypatch.setattr(regenerator, "train_regenerator", note("train", []))
     monkeypatch.setattr(lora, "add_lora", note("lora"))
     monkeypatch.setattr(losses, "PerceptualLoss", note("perceptual", "perceptual"))
     monkeypatch.setattr(losses, "AdversarialLoss", note("adversarial", "adversarial"))
@@ -794,14 +794,15 @@ class OwnModel(RegenerationModel):
     config_class = OwnConfig
 """
 HUB = """
-from regen_hf import cli, stages
+from regen_hf import cli
+from regen_hf.stages import inputs
 def fails(argv):
     try:
         cli.main(argv)
     except SystemExit as stopped:
         return stopped.code == 2
 cli.main({extract!r})
-stages.extract = None
+inputs.extract = None
 cli.main({train!r})
 assert fails({generate!r})
 cli.main({generate!r} + ["--trust_remote_code"])

@@ -4,6 +4,7 @@ from datasets import Dataset
 
 from regen_hf import StageArguments
 from regen_hf.stages.checks import check_stages, identity, needed_bytes
+from regen_hf.stages.data import RunData
 
 DATA = Dataset.from_dict({"text": ["a"]})
 
@@ -13,7 +14,8 @@ def arguments(**settings):
 
 
 def check(model=None, dataset=DATA, unpaired=None, losses=(), validation=None, representations=None, **asked):
-    check_stages(model or tiny.latent_model(), asked, dataset, unpaired, losses, validation, representations)
+    data = RunData(dataset, "text", "image", unpaired, validation, representations)
+    check_stages(model or tiny.latent_model(), asked, data, losses)
 
 
 def frozen():
@@ -54,7 +56,7 @@ def test_a_part_without_checkpointing_is_named():
 
 def test_what_is_trained_belongs_to_a_run():
     def describe(model, **settings):
-        return identity(model, tiny.processor(), {"prior": None}, {"text": None}, {"dataset": DATA}, (), **settings)
+        return identity(model, tiny.processor(), {"prior": None}, RunData(DATA, "text", "image"), (), **settings)
 
     assert describe(tiny.latent_model()) == describe(tiny.latent_model())
     assert describe(tiny.latent_model())["trained parameters"] != describe(frozen())["trained parameters"]
@@ -63,4 +65,4 @@ def test_what_is_trained_belongs_to_a_run():
 def test_space_is_asked_for_what_is_written():
     model = tiny.latent_model()
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    assert needed_bytes(model, DATA, None) == 12 * weights + 4 * 1 * 4 * 4 * 4
+    assert needed_bytes(model, RunData(DATA, "text", "image")) == 12 * weights + 4 * 1 * 4 * 4 * 4

@@ -5,8 +5,8 @@ import shutil
 import pytest
 import tiny
 import torch
+from runs import arguments, pairs
 from safetensors.torch import load_file
-from test_stages import arguments, pairs
 from transformers import AutoModel, pipeline
 
 from regen_hf import AutoencoderExtractor, RegenerationModel, train_regenerator

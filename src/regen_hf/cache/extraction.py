@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from ..modalities import Modality
 from ..parts.contracts import PreTrainedExtractor
 from ..parts.outputs import Representation, RepresentationSpec
+from ..runtime.data_checks import check_columns
 from .fingerprints import fingerprint
 from .representations import COLUMN, DESCRIPTION, RepresentationCache, read_json
 from .shards import CacheWriter, ShardFile, as_it_is, dataset_batches, naming, real_values, stream_batches
@@ -119,6 +120,13 @@ def write_cache(
         return finished
     job = CacheWriter(folder, dataset, spec, parts, read or as_it_is, inputs, tuple(columns), batch_size, num_workers)
     job.prepare()
+    _write_shards(job, encode, desc)
+    job.finish()
+    return RepresentationCache(folder)
+
+
+def _write_shards(job: CacheWriter, encode: Callable[[Any], Representation], desc: str) -> None:
+    """Writes the shards of this process that are not there yet."""
     done, schema = job.finished_shards(), job.schema()
     bar = tqdm(
         total=job.total, initial=sum(done.values()), desc=desc, unit="example", disable=not job.state.is_main_process
@@ -129,11 +137,9 @@ def write_cache(
             with ShardFile(path, schema) as shard:
                 for _, rows, batch, kept in group:
                     with naming(rows):
-                        flat, sizes = real_values(encode(batch), spec, rows)
+                        flat, sizes = real_values(encode(batch), job.spec, rows)
                     shard.add(flat, sizes, kept)
                     bar.update(len(rows))
-    job.finish()
-    return RepresentationCache(folder)
 
 
 def _check_request(dataset, spec: RepresentationSpec, inputs, columns, batch_size: int, num_workers: int) -> None:
@@ -153,10 +159,8 @@ def _check_request(dataset, spec: RepresentationSpec, inputs, columns, batch_siz
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
     if COLUMN in columns:
         raise ValueError(f"`columns` may not have {COLUMN!r}, which is where Y′ goes: rename it.")
-    for column in (*columns, *(inputs or ())) if dataset.column_names is not None else ():
-        if column not in dataset.column_names:
-            found = ", ".join(dataset.column_names)
-            raise ValueError(f"the dataset has no column {column!r}; its columns are {found}.")
+    if dataset.column_names is not None:  # else it is a stream, of which no example is read before its turn
+        check_columns(dataset, (*columns, *(inputs or ())))
 
 
 def _finished_cache(

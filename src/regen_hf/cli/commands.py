@@ -53,7 +53,7 @@ def train(
     from transformers import set_seed
 
     from ..stages.lora import add_lora
-    from ..stages.stages import train_regenerator
+    from ..stages.regenerator import train_regenerator
 
     stages = {name: _stage(name, getattr(run, name), shared) for name in STAGES if name in run.stages}
     _check_effects(asked, data, run, losses, lora, shared)

@@ -42,7 +42,7 @@ def readable_examples(dataset, reads: dict[str, Callable[[list[Any]], Any]], on_
     if is_stream(dataset):
         if on_bad_example == "raise":
             return dataset
-        return dataset.filter(lambda example: not _problem(example, reads))
+        return dataset.filter(lambda example: not _problem(_alone(example), reads))
     problems = _problems(dataset, reads, first_only=on_bad_example == "raise")
     if problems and on_bad_example == "raise":
         raise ValueError("example {}, column {}".format(*problems[0]))
@@ -71,7 +71,7 @@ def _problems(dataset, reads, first_only: bool) -> list[tuple[int, str]]:
         for start in range(0, len(mine), AT_ONCE):
             rows = mine[start : start + AT_ONCE]
             if not _together(dataset, rows, reads):
-                found = ((row, problem) for row in rows if (problem := _problem(dataset[row], reads)))
+                found = ((row, problem) for row in rows if (problem := _problem(_alone(dataset[row]), reads)))
                 own += itertools.islice(found, 1 if first_only else None)
             if own and first_only:
                 break
@@ -82,18 +82,20 @@ def _problems(dataset, reads, first_only: bool) -> list[tuple[int, str]]:
 def _together(dataset, rows: range, reads: dict[str, Callable[[list[Any]], Any]]) -> bool:
     """Whether some examples can be read at once; if not, whatever it was is told of each by itself."""
     try:
-        examples = dataset[rows]
-        for column, read in reads.items():
-            read(examples[column])
+        return not _problem(dataset[rows], reads)
     except Exception:
         return False
-    return True
 
 
-def _problem(example: dict[str, Any], reads: dict[str, Callable[[list[Any]], Any]]) -> str:
+def _alone(example: dict[str, Any]) -> dict[str, list[Any]]:
+    return {column: [value] for column, value in example.items()}
+
+
+def _problem(examples: dict[str, list[Any]], reads: dict[str, Callable[[list[Any]], Any]]) -> str:
+    """The first column of some examples that cannot be read, and why; "" if all can."""
     for column, read in reads.items():
         try:
-            read([example[column]])
+            read(examples[column])
         except (TypeError, ValueError) as error:
             return f"{column!r}: {error}"
     return ""

@@ -1,16 +1,22 @@
 """What must hold before any stage begins, and what a resumed run must have in common with the one that was begun."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..cache.fingerprints import config_text, data_fingerprint
+from torch import nn
+
+from ..cache.fingerprints import config_text
 from ..modeling_regeneration import RegenerationModel
-from ..parts.outputs import RepresentationSpec
 from ..processing_regeneration import RegenerationProcessor
 from ..runtime.data_checks import is_stream
+from ..training.arguments import StageArguments
+from .data import RunData
 
 
-def check_stages(model: RegenerationModel, asked, dataset, unpaired, losses, validation, representations) -> None:
+def check_stages(
+    model: RegenerationModel, asked: Mapping[str, StageArguments], data: RunData, losses: Sequence[nn.Module]
+) -> None:
     """Raises `ValueError` for arguments of [`train_regenerator`] that a stage could not follow or would not use."""
     if not asked:
         raise ValueError("there is nothing to train: give arguments for at least one stage.")
@@ -20,14 +26,10 @@ def check_stages(model: RegenerationModel, asked, dataset, unpaired, losses, val
         raise ValueError("`decoder` asks to train a decoder, but the model has none.")
     if losses and "extractor" not in asked:
         raise ValueError("`extractor_losses` are for the stage `extractor`, which is not asked for.")
-    if unpaired is not None and not asked.keys() & {"extractor", "decoder"}:
+    if data.unpaired is not None and not asked.keys() & {"extractor", "decoder"}:
         raise ValueError(f"`unpaired` is for the stages extractor and decoder; those asked for are {list(asked)}.")
-    if validation is not None and is_stream(validation):
-        raise ValueError("`validation` must be a datasets.Dataset: a stream has no end to measure up to.")
-    if representations is not None and ("extractor" in asked or not asked.keys() & {"prior", "decoder"}):
+    if data.representations is not None and ("extractor" in asked or not asked.keys() & {"prior", "decoder"}):
         raise ValueError(f"`representations` are for prior and decoder alone; the stages asked for are {list(asked)}.")
-    if representations is not None and is_stream(dataset):
-        raise ValueError("`representations` belong to the rows of a dataset, and cannot be had with a stream.")
     varies = None in model.config.extractor_config.representation_spec.shape
     places = {"extractor": model.extractor, "prior": model.prior, "decoder": model.decoder_model, "joint": model}
     for name, arguments in asked.items():
@@ -38,40 +40,37 @@ def check_stages(model: RegenerationModel, asked, dataset, unpaired, losses, val
             raise ValueError(f"`gradient_checkpointing` is not possible with {type(part).__name__}, of stage {name}.")
         if arguments.group_by_length and (name in ("extractor", "joint") or not varies):
             raise ValueError(f"`group_by_length` needs Y′ that varies in length, which stage {name} does not have.")
-        if arguments.num_workers and name in ("extractor", "joint") and is_stream(dataset):
+        if arguments.num_workers and name in ("extractor", "joint") and is_stream(data.pairs):
             raise ValueError(f"`num_workers` must be 0 for stage {name}, which reads a stream.")
         if arguments.predicted and name != "decoder":
             raise ValueError(f"`predicted` is for the stage decoder, but {name} has {arguments.predicted}.")
-        if arguments.keep == "best" and validation is None:
+        if arguments.keep == "best" and data.validation is None:
             raise ValueError(f"`keep` is 'best' for the stage {name}, which needs `validation` data.")
 
 
-def needed_bytes(model: RegenerationModel, *datasets) -> int:
+def needed_bytes(model: RegenerationModel, data: RunData) -> int:
     """What a run writes: the model and its successor, checkpoints with optimizer states, and representations."""
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    examples = sum(len(dataset) for dataset in datasets if dataset is not None and not is_stream(dataset))
+    examples = sum(count or 0 for name, count in data.sizes.items() if name != "validation")
     size = math.prod(length or 1 for length in model.config.extractor_config.representation_spec.shape)
     return 12 * weights + 4 * examples * size
 
 
-def check_target_shape(model: RegenerationModel, processor: RegenerationProcessor, example: Any) -> None:
-    """Raises `ValueError` if what the processor makes of a target is not what the extractor reads."""
-    shape = tuple(processor.target.as_target([example])["target"].shape[1:])
-    spec, rate = model.config.target_spec, processor.target.rate
-    if not spec.fits(RepresentationSpec(shape, spec.num_codes, spec.num_codebooks, rate)):
-        given = f"shape {shape}" + ("" if rate is None else f" at {rate:g} a second")
-        raise ValueError(f"the processor gives targets of {given}, but {type(model.extractor).__name__} reads {spec}.")
-
-
-def identity(model, processor, asked, columns, parts, losses) -> dict[str, Any]:
+def identity(
+    model: RegenerationModel,
+    processor: RegenerationProcessor,
+    asked: Mapping[str, StageArguments],
+    data: RunData,
+    losses: Sequence[nn.Module],
+) -> dict[str, Any]:
     """What a resumed run must have in common with the one that was begun; stages compare their arguments."""
     return {
         "stages": list(asked),
-        "columns": list(columns),
+        "columns": data.columns,
         "model": config_text(model.config),
         "trained parameters": [name for name, p in model.named_parameters() if p.requires_grad],
         "adapters": {name: str(config) for name, config in getattr(model, "peft_config", {}).items()},
         "processor": repr((processor.source.to_dict(), processor.target.to_dict())),
         "extractor_losses": [f"{loss} {getattr(loss, 'weight', '')}" for loss in losses],
-        **{name: None if part is None else data_fingerprint(part) for name, part in parts.items()},
+        **data.fingerprints,
     }

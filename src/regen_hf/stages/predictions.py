@@ -19,7 +19,7 @@ from ..cache.representations import RepresentationCache
 from ..parts.contracts import PreTrainedGenerator
 from ..parts.outputs import Representation, concatenate
 from ..processing_regeneration import RegenerationProcessor
-from ..training.batches import Batches, Order, batch_seed, seed_all
+from ..training.batches import Batches, Order, Sampling, batch_seed, seed_all
 
 MANY = 8
 """Passes over the data, times the share, of a training that reads nearly all predictions: to look for the others would
@@ -99,7 +99,7 @@ class MixedBatches(Batches):
         if self.total * batch_size * self.share > MANY * self.length:
             return list(range(len(self.true[0])))
         found: set[int] = set()
-        order = Order(self.length, batch_size, self.seed, group=group, lengths=self.lengths)
+        order = Order(self.length, Sampling(batch_size, self.seed, group=group), self.lengths)
         for number, rows in itertools.islice(order, self.total):
             found.update(row for row, hit in zip(rows, self._chosen(number, rows), strict=True) if hit)
             if len(found) == len(self.true[0]):

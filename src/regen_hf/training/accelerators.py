@@ -1,13 +1,11 @@
 """accelerate's `Accelerator` as training needs it."""
 
-import copy
 import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..runtime.processes import processes
 from .arguments import StageArguments
@@ -66,12 +64,3 @@ def computes_bf16() -> bool:
         return is_bf16_available()
     # accelerate says so of every CPU
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-def sharding_copy(module: nn.Module) -> nn.Module:
-    """A copy that may be sharded, with the names of the blocks to shard that accelerate looks for."""
-    copied = copy.deepcopy(module)
-    there = {type(each).__name__ for each in copied.modules()}
-    # accelerate stops at a name that its list has and the module has not
-    copied._no_split_modules = [name for name in getattr(module, "_no_split_modules", None) or () if name in there]
-    return copied

@@ -91,6 +91,14 @@ class StageArguments:
         if not 0 <= self.predicted <= 1:
             raise ValueError(f"`predicted` must be in [0, 1], got {self.predicted}.")
 
+    def batches_per_step(self, num_processes: int) -> int:
+        """Batches that all processes together take in a step."""
+        return self.gradient_accumulation_steps * num_processes
+
+    def group(self, num_processes: int) -> int:
+        """How many rows in a row are of similar length: those of a step, or 0."""
+        return self.batch_size * self.batches_per_step(num_processes) if self.group_by_length else 0
+
     def _check_counts(self) -> None:
         least = {"max_steps": 1, "batch_size": 1, "gradient_accumulation_steps": 1}
         least |= {"num_workers": 0, "eval_every": 0, "save_every": 0}

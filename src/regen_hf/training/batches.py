@@ -4,6 +4,7 @@ So a resumed run continues where it was killed without state to keep, and two pr
 batch would.
 """
 
+import dataclasses
 import itertools
 import random
 import signal
@@ -15,7 +16,46 @@ import numpy
 import torch
 
 
-class Batches(torch.utils.data.Dataset):
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """Which batches a process reads; as the arguments of [`Batches.endless`]."""
+
+    batch_size: int
+    seed: int
+    start: int = 0
+    process_index: int = 0
+    num_processes: int = 1
+    group: int = 0
+    num_workers: int = 0
+
+
+class EndlessBatches:
+    """Data that is read a batch at a time, pass after pass."""
+
+    def endless(
+        self,
+        batch_size: int,
+        seed: int,
+        *,
+        start: int = 0,
+        process_index: int = 0,
+        num_processes: int = 1,
+        group: int = 0,
+        num_workers: int = 0,
+    ) -> Iterator[dict[str, torch.Tensor]]:
+        """One process's batches, pass after pass, from its batch `start` on.
+
+        All processes together read one shuffle of the rows after the other; none is dropped or read twice in a pass.
+        A stream is shuffled by its own seed.
+
+        Args:
+            group: if above 0, as many rows in a row are of similar length; not for a stream.
+            num_workers: processes that read; none for a stream.
+        """
+        return self._sampled(Sampling(batch_size, seed, start, process_index, num_processes, group, num_workers))
+
+
+class Batches(EndlessBatches, torch.utils.data.Dataset):
     """A dataset that is read a batch at a time.
 
     Args:
@@ -54,30 +94,12 @@ class Batches(torch.utils.data.Dataset):
             generator=torch.Generator(),  # else every loader takes a number from the global one
         )
 
-    def endless(
-        self,
-        batch_size: int,
-        seed: int,
-        *,
-        start: int = 0,
-        process_index: int = 0,
-        num_processes: int = 1,
-        group: int = 0,
-        num_workers: int = 0,
-    ) -> Iterator[dict[str, torch.Tensor]]:
-        """One process's batches, pass after pass, from its batch `start` on.
-
-        All processes together read one shuffle of the rows after the other; none is dropped or read twice in a pass.
-
-        Args:
-            group: if above 0, as many rows in a row are of similar length.
-        """
-        self.seed = seed
-        order = Order(self.length, batch_size, seed, start, process_index, num_processes, group, self.lengths)
-        return iter(self.loader(order, num_workers))
+    def _sampled(self, sampling: Sampling) -> Iterator[dict[str, torch.Tensor]]:
+        self.seed = sampling.seed
+        return iter(self.loader(Order(self.length, sampling, self.lengths), sampling.num_workers))
 
 
-class StreamedBatches:
+class StreamedBatches(EndlessBatches):
     """A stream that is read a batch at a time; [`Batches`] for what has no length.
 
     A resumed run reads the stream again from its beginning up to where it was, which is exact even after `shuffle`.
@@ -90,24 +112,14 @@ class StreamedBatches:
     def __init__(self, dataset, read: Callable[[dict[str, list]], dict[str, torch.Tensor]]):
         self.dataset, self.read = dataset, read
 
-    def endless(
-        self,
-        batch_size: int,
-        seed: int,
-        *,
-        start: int = 0,
-        process_index: int = 0,
-        num_processes: int = 1,
-        group: int = 0,
-        num_workers: int = 0,
-    ) -> Iterator[dict[str, torch.Tensor]]:
-        """As [`Batches.endless`]; a stream is shuffled by its own seed."""
-        for name, value in (("group_by_length", group), ("num_workers", num_workers)):
+    def _sampled(self, sampling: Sampling) -> Iterator[dict[str, torch.Tensor]]:
+        for name, value in (("group_by_length", sampling.group), ("num_workers", sampling.num_workers)):
             if value:
                 raise ValueError(f"`{name}` cannot be had for a stream.")
-        examples = itertools.islice(self._examples(process_index, num_processes), start * batch_size, None)
+        size, examples = sampling.batch_size, self._examples(sampling.process_index, sampling.num_processes)
+        examples = itertools.islice(examples, sampling.start * size, None)
         while True:
-            batch = list(itertools.islice(examples, batch_size))
+            batch = list(itertools.islice(examples, size))
             yield self.read({name: [example[name] for example in batch] for name in batch[0]})
 
     def _examples(self, process_index: int, num_processes: int) -> Iterator[dict[str, Any]]:
@@ -128,17 +140,16 @@ class StreamedBatches:
 class Order:
     """`(number, row numbers)` of one process's batches, without end."""
 
-    def __init__(self, length, batch_size, seed, start=0, process_index=0, num_processes=1, group=0, lengths=None):
-        if group and lengths is None:
+    def __init__(self, length: int, sampling: Sampling, lengths: Sequence[int] | None = None):
+        if sampling.group and lengths is None:
             raise ValueError("`group_by_length` needs data that varies in length; here all of it has one size.")
-        self.length, self.batch_size, self.seed, self.start = length, batch_size, seed, start
-        self.process_index, self.num_processes, self.group, self.lengths = process_index, num_processes, group, lengths
+        self.length, self.sampling, self.lengths = length, sampling, lengths
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        shuffles: dict[int, list[int]] = {}
-        for own in itertools.count(self.start):
-            number = own * self.num_processes + self.process_index
-            positions = range(number * self.batch_size, (number + 1) * self.batch_size)
+        size, shuffles = self.sampling.batch_size, {}
+        for own in itertools.count(self.sampling.start):
+            number = own * self.sampling.num_processes + self.sampling.process_index
+            positions = range(number * size, (number + 1) * size)
             for each in {position // self.length for position in positions} - shuffles.keys():
                 shuffles[each] = self._shuffle(each)
             yield number, [shuffles[position // self.length][position % self.length] for position in positions]
@@ -147,14 +158,15 @@ class Order:
 
     def _shuffle(self, number: int) -> list[int]:
         """The rows of a pass."""
-        generator = torch.Generator().manual_seed(batch_seed(self.seed, "pass", number))
-        if not self.group:
+        generator = torch.Generator().manual_seed(batch_seed(self.sampling.seed, "pass", number))
+        group = self.sampling.group
+        if not group:
             return torch.randperm(self.length, generator=generator).tolist()
         from transformers.trainer_pt_utils import get_length_grouped_indices
 
-        rows = get_length_grouped_indices(self.lengths, self.group, generator=generator)
-        groups = [rows[i : i + self.group] for i in range(0, len(rows), self.group)]
-        last = [groups.pop()] if len(groups[-1]) < self.group else []  # else it would shift all that follow
+        rows = get_length_grouped_indices(self.lengths, group, generator=generator)
+        groups = [rows[i : i + group] for i in range(0, len(rows), group)]
+        last = [groups.pop()] if len(groups[-1]) < group else []  # else it would shift all that follow
         groups = [groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()] + last
         return [row for each in groups for row in each]
 

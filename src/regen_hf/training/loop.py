@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .accelerators import computes_bf16, make_accelerator, sharding_copy
+from .accelerators import computes_bf16, make_accelerator
 from .arguments import StageArguments, StageResult
 from .batches import Batches, StreamedBatches, batch_seed, seed_all
 from .checkpoints import (
@@ -25,12 +25,12 @@ from .checkpoints import (
     restore_state,
     save_checkpoint,
     save_finished,
-    save_tensors,
-    weights_of,
 )
+from .evaluation import Evaluation
 from .interruption import StopAfterStep
 from .optimizers import averaged, make_average, make_optimizers, make_schedule
-from .trackers import check_trackers, log_file
+from .sharding import copy_weights, is_sharded, sharding_copy
+from .trackers import check_trackers, start_trackers
 
 
 def train(
@@ -93,26 +93,17 @@ class _Progress:
 class _Loop:
     def __init__(self, module, data, arguments, name, evaluate, validation, folder, report_to, log_every):
         self.module, self.data, self.arguments, self.name = module, data, arguments, name
-        self.evaluate, self.validation, self.folder, self.log_every = evaluate, validation, folder, log_every
+        self.folder, self.log_every = folder, log_every
         self.accelerator = make_accelerator(arguments, report_to, folder)
         self.progress = _Progress()
         self._prepare()
-        self.trackers = []
         if report_to:
-            settings = {key: str(value) for key, value in dataclasses.asdict(arguments).items()}
-            runs = {"trackio": {"name": str(folder).strip("/").replace("/", "-"), "resume": "allow"}}
-            self.accelerator.init_trackers(
-                "regen_hf", settings, {tracker: runs[tracker] for tracker in report_to if tracker in runs}
-            )
-            self.trackers = self.accelerator.trackers
+            start_trackers(self.accelerator, report_to, arguments, folder)
+        self.evaluation = Evaluation(module, self.accelerator, arguments, name, validation, evaluate, folder)
 
     def _prepare(self) -> None:
-        from accelerate.utils import DistributedType
-
-        # sharding replaces the parameters, so a copy is sharded and the module gets its weights when they are needed
-        self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
-        trained = self.module
-        if self.sharded:
+        trained, self.sharded = self.module, is_sharded(self.accelerator)
+        if self.sharded:  # the module gets the weights of the copy when they are needed
             trained = sharding_copy(self.module)
             self.module.to(self.accelerator.device)
         if self.arguments.gradient_checkpointing:
@@ -128,6 +119,33 @@ class _Loop:
             self.average.to(self.accelerator.device)
         if self.arguments.compile:
             self.prepared.compile()
+
+    def resume(self) -> None:
+        """Goes on from the latest checkpoint, if there is one."""
+        found = load_checkpoint(self.folder)
+        if found is None:
+            return
+        state, facts = found
+        kept = ("batches_per_step", "processes", "precision")
+        before, now = ({**each["arguments"], **{name: each[name] for name in kept}} for each in (facts, self._facts()))
+        check_same(self.folder, before, now)
+        restore_state(state, self.prepared, [each.optimizer for each in self.optimizers], self.average)
+        self.progress = _Progress(**facts["progress"])
+        for schedule in self.schedules:
+            schedule.last_epoch = self.progress.step - 1
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that a schedule moves before its optimizer
+                schedule.step()
+        if self.average is not None:
+            self.average.optimization_step = facts["average_step"]
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(facts["scaler"])
+
+    def clear(self) -> None:
+        """Removes what another run left."""
+        if self.accelerator.is_main_process and self.folder.is_dir():
+            clear(self.folder)
+        self.accelerator.wait_for_everyone()
 
     def run(self) -> StageResult:
         arguments, progress = self.arguments, self.progress
@@ -169,20 +187,15 @@ class _Loop:
             raise KeyboardInterrupt
         return result
 
-    def _finish_trackers(self) -> None:
-        for tracker in self.trackers:
-            tracker.finish()
-
     def _batches(self) -> Iterator[dict[str, torch.Tensor]]:
         arguments, processes = self.arguments, self.accelerator.num_processes
-        rows = arguments.batch_size * arguments.gradient_accumulation_steps * processes
         return self.data.endless(
             arguments.batch_size,
             arguments.seed,
             start=self.progress.step * arguments.gradient_accumulation_steps,
             process_index=self.accelerator.process_index,
             num_processes=processes,
-            group=rows if arguments.group_by_length else 0,
+            group=arguments.group(processes),
             num_workers=arguments.num_workers,
         )
 
@@ -205,28 +218,30 @@ class _Loop:
                     optimizer.step()
                     optimizer.zero_grad()
             self.progress.recent.append(output.loss.detach())
-        self.terms = output.terms if self.trackers and "terms" in output else None
+        self.terms = output.terms if self.accelerator.trackers and "terms" in output else None
         for schedule in self.schedules:
             schedule.step()
         if self.average is not None:
             self.average.step(self.parameters)
         self.progress.step += 1
 
-    def _between(self, stopping: bool) -> None:
-        """What is due between two steps."""
-        step, arguments = self.progress.step, self.arguments
-        if arguments.eval_every and step % arguments.eval_every == 0:
-            self._pause()
-            self._mean()  # nothing is saved after a loss of NaN
-            with averaged(self.average, self.parameters):
-                self._copy_sharded()
-                self._measure()
-            self.prepared.train()
-            self.clock = time.perf_counter()
-        if self.folder is not None and (stopping or (arguments.save_every and step % arguments.save_every == 0)):
-            self._save()
-        if stopping:
-            raise KeyboardInterrupt
+    def _log(self, pressed: bool) -> bool:
+        loss, stopping = self._mean(pressed)
+        progress = self.progress
+        progress.losses.append((progress.step, loss))
+        progress.recent = []
+        if self.accelerator.trackers:
+            rows = self.arguments.batch_size * self.arguments.batches_per_step(self.accelerator.num_processes)
+            seconds = progress.seconds + time.perf_counter() - self.clock
+            values = {
+                "loss": loss,
+                "learning_rate": self.schedules[0].get_last_lr()[0],
+                "gradient_norm": float(self.gradient_norm),
+                "examples_per_second": progress.step * rows / seconds,
+                **{name: float(term) for name, term in (self.terms or {}).items()},
+            }
+            self.accelerator.log({f"{self.name}/{key}": value for key, value in values.items()}, step=progress.step)
+        return stopping
 
     def _mean(self, pressed: bool = False) -> tuple[float, bool]:
         """The mean of the losses since the last entry, over all processes, and whether any wants to stop."""
@@ -251,69 +266,23 @@ class _Loop:
         self.progress.recent = known + (torch.stack(on_device).float().tolist() if on_device else [])
         return self.progress.recent
 
-    def _log(self, pressed: bool) -> bool:
-        loss, stopping = self._mean(pressed)
-        progress = self.progress
-        progress.losses.append((progress.step, loss))
-        progress.recent = []
-        if self.trackers:
-            rows = self.arguments.batch_size * self.arguments.gradient_accumulation_steps
-            seconds = progress.seconds + time.perf_counter() - self.clock
-            values = {
-                "loss": loss,
-                "learning_rate": self.schedules[0].get_last_lr()[0],
-                "gradient_norm": float(self.gradient_norm),
-                "examples_per_second": progress.step * rows * self.accelerator.num_processes / seconds,
-                **{name: float(term) for name, term in (self.terms or {}).items()},
-            }
-            self.accelerator.log({f"{self.name}/{key}": value for key, value in values.items()}, step=progress.step)
-        return stopping
-
-    def _pause(self) -> None:
-        """Stops the clock of training."""
-        now = time.perf_counter()
-        self.progress.seconds, self.clock = self.progress.seconds + now - self.clock, now
-
-    def _measure(self, samples: bool = True) -> None:
-        """Validation loss and samples, with the weights that would be kept."""
-        step, progress, main = self.progress.step, self.progress, self.accelerator.is_main_process
-        self.module.eval()
-        if self.validation is not None:
-            loss = self._validate()
-            if not math.isfinite(loss):
-                raise FloatingPointError(f"the validation loss of {self.name} is {loss} at step {step}.")
-            best = all(loss < other for _, other in progress.validation)
-            progress.validation.append((step, loss))
-            self.accelerator.log({f"{self.name}/validation_loss": loss}, step=step)
-            if self.folder is not None and best and main:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                save_tensors(self.folder / BEST, weights_of(self.module))
-        if samples:
-            self._sample()
-        self.accelerator.wait_for_everyone()
-
-    def _sample(self) -> None:
-        """Lets the main process make and show samples, while the others wait."""
-        if self.evaluate is not None and self.accelerator.is_main_process:
-            shown = self.evaluate(self.progress.step)
-            if shown is not None:
-                log_file(self.trackers, f"{self.name}/samples", shown, self.progress.step)
-        self.accelerator.wait_for_everyone()
-
-    @torch.no_grad()
-    def _validate(self) -> float:
-        from accelerate.utils import send_to_device
-
-        size, length, accelerator = self.arguments.batch_size, len(self.validation), self.accelerator
-        starts = list(range(0, length, size))
-        order = [(i, list(range(starts[i], min(starts[i] + size, length)))) for i in range(len(starts))]
-        own = order[accelerator.process_index :: accelerator.num_processes]
-        total = torch.zeros((), device=accelerator.device)
-        for (number, rows), batch in zip(own, self.validation.loader(own), strict=True):
-            seed_all(batch_seed(self.arguments.seed, "validation", number))
-            with accelerator.autocast():
-                total += len(rows) * self.module(**send_to_device(batch, accelerator.device)).loss.float()
-        return accelerator.reduce(total, "sum").item() / length
+    def _between(self, stopping: bool) -> None:
+        """What is due between two steps."""
+        step, arguments = self.progress.step, self.arguments
+        if arguments.eval_every and step % arguments.eval_every == 0:
+            self._pause()
+            self._mean()  # nothing is saved after a loss of NaN
+            with averaged(self.average, self.parameters):
+                self._copy_sharded()
+                self.module.eval()
+                self.evaluation.measure(step, self.progress.validation)
+                self.evaluation.sample(step)
+            self.prepared.train()
+            self.clock = time.perf_counter()
+        if self.folder is not None and (stopping or (arguments.save_every and step % arguments.save_every == 0)):
+            self._save()
+        if stopping:
+            raise KeyboardInterrupt
 
     def _save(self) -> None:
         self._pause()
@@ -331,7 +300,7 @@ class _Loop:
         return {
             "arguments": dataclasses.asdict(self.arguments),
             # processes may change if they make up for it with accumulation
-            "batches_per_step": self.arguments.gradient_accumulation_steps * self.accelerator.num_processes,
+            "batches_per_step": self.arguments.batches_per_step(self.accelerator.num_processes),
             # a stream is dealt out to processes as it comes
             "processes": self.accelerator.num_processes if isinstance(self.data, StreamedBatches) else None,
             "precision": self.accelerator.mixed_precision,
@@ -339,40 +308,14 @@ class _Loop:
             "average_step": None if self.average is None else self.average.optimization_step,
         }
 
-    def resume(self) -> None:
-        """Goes on from the latest checkpoint, if there is one."""
-        found = load_checkpoint(self.folder)
-        if found is None:
-            return
-        state, facts = found
-        kept = ("batches_per_step", "processes", "precision")
-        before, now = ({**each["arguments"], **{name: each[name] for name in kept}} for each in (facts, self._facts()))
-        check_same(self.folder, before, now)
-        restore_state(state, self.prepared, [each.optimizer for each in self.optimizers], self.average)
-        self.progress = _Progress(**facts["progress"])
-        for schedule in self.schedules:
-            schedule.last_epoch = self.progress.step - 1
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that a schedule moves before its optimizer
-                schedule.step()
-        if self.average is not None:
-            self.average.optimization_step = facts["average_step"]
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(facts["scaler"])
-
-    def clear(self) -> None:
-        """Removes what another run left."""
-        if self.accelerator.is_main_process and self.folder.is_dir():
-            clear(self.folder)
-        self.accelerator.wait_for_everyone()
+    def _pause(self) -> None:
+        """Stops the clock of training."""
+        now = time.perf_counter()
+        self.progress.seconds, self.clock = self.progress.seconds + now - self.clock, now
 
     def _copy_sharded(self) -> None:
-        if not self.sharded:
-            return
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-        whole = get_model_state_dict(self.prepared, options=StateDictOptions(full_state_dict=True))
-        self.module.load_state_dict(whole)
+        if self.sharded:
+            copy_weights(self.prepared, self.module)
 
     def _restore_module(self, together: bool = True) -> None:
         """Leaves the module as it came, with the weights that are kept; not `together` where one process failed."""
@@ -389,13 +332,12 @@ class _Loop:
         self.module.eval()
 
     def _finish(self) -> StageResult:
-        if self.validation is not None:
-            self._measure(samples=False)
+        progress, main = self.progress, self.accelerator.is_main_process
+        self.evaluation.measure(progress.step, progress.validation)
         if self.arguments.keep == "best":
             from safetensors.torch import load_file
 
             self.module.load_state_dict(load_file(str(self.folder / BEST)))
-        progress, main = self.progress, self.accelerator.is_main_process
         result = StageResult(
             name=self.name,
             losses=[tuple(pair) for pair in progress.losses],
@@ -408,6 +350,10 @@ class _Loop:
         )
         if self.folder is not None and main:
             save_finished(self.folder, self.module, result)
-        self._sample()  # after the stage is safe
+        self.evaluation.sample(progress.step)  # after the stage is safe
         self._finish_trackers()
         return result
+
+    def _finish_trackers(self) -> None:
+        for tracker in self.accelerator.trackers:
+            tracker.finish()

@@ -1,7 +1,10 @@
-"""Files that accelerate's trackers have no common way to take: pictures, sounds, texts."""
+"""accelerate's trackers, and files that they have no common way to take: pictures, sounds, texts."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from .arguments import StageArguments
 
 IMAGES, SOUNDS = (".png", ".jpg", ".gif"), (".wav", ".flac")
 
@@ -14,6 +17,13 @@ def check_trackers(names: Iterable[str]) -> None:
     for name in names:
         if name not in there:
             raise ValueError(f"`report_to` must be of {', '.join(there) or 'nothing'}, got {name!r}: is it installed?")
+
+
+def start_trackers(accelerator, names: Sequence[str], arguments: StageArguments, folder: Path) -> None:
+    """Lets an accelerator's trackers begin, or go on with, what they keep of the training in `folder`."""
+    settings = {key: str(value) for key, value in dataclasses.asdict(arguments).items()}
+    runs = {"trackio": {"name": str(folder).strip("/").replace("/", "-"), "resume": "allow"}}
+    accelerator.init_trackers("regen_hf", settings, {name: runs[name] for name in names if name in runs})
 
 
 def log_file(trackers: Iterable, name: str, path: Path, step: int) -> None:

@@ -1,0 +1,109 @@
+"""The datasets of a run: checked once, and then only handed down."""
+
+import dataclasses
+from typing import Any
+
+from ..cache.fingerprints import data_fingerprint, fingerprint
+from ..cache.representations import RepresentationCache
+from ..modeling_regeneration import RegenerationModel
+from ..parts.outputs import RepresentationSpec
+from ..processing_regeneration import RegenerationProcessor
+from ..runtime.data_checks import check_columns, is_stream, readable_examples
+
+
+@dataclasses.dataclass
+class RunData:
+    """The datasets of a run and where X and Y are in them.
+
+    Args:
+        pairs: a `datasets.Dataset` or `IterableDataset`.
+        source_column, target_column: the columns of X and Y.
+        unpaired: further Y, in `target_column`; a dataset or a stream.
+        validation: a `datasets.Dataset` of pairs.
+        representations: the Y′ of `pairs`, extracted elsewhere.
+
+    Raises:
+        ValueError: for a stream where rows are needed.
+    """
+
+    pairs: Any
+    source_column: str
+    target_column: str
+    unpaired: Any = None
+    validation: Any = None
+    representations: RepresentationCache | None = None
+
+    def __post_init__(self):
+        if self.validation is not None and is_stream(self.validation):
+            raise ValueError("`validation` must be a datasets.Dataset: a stream has no end to measure up to.")
+        if self.representations is not None and is_stream(self.pairs):
+            raise ValueError("`representations` belong to the rows of a dataset, and cannot be had with a stream.")
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of a pair."""
+        return list(dict.fromkeys([self.source_column, self.target_column]))
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """How many examples there are of each kind, `None` for a stream."""
+        parts = {"pairs": self.pairs, "unpaired": self.unpaired, "validation": self.validation}
+        return {name: None if is_stream(part) else len(part) for name, part in parts.items() if part is not None}
+
+    @property
+    def fingerprints(self) -> dict[str, str | None]:
+        """What tells each dataset from others, `None` for one that is not given."""
+        parts = {"dataset": self.pairs, "validation": self.validation, "unpaired": self.unpaired}
+        return {name: None if part is None else data_fingerprint(part) for name, part in parts.items()}
+
+    def checked(self, model: RegenerationModel, processor: RegenerationProcessor, on_bad_example: str) -> "RunData":
+        """The same datasets, prepared for the processor, without the examples that are left out.
+
+        Raises:
+            ValueError: for a column that is missing, an example that cannot be read, targets that are not what the
+                extractor reads, or `representations` of something else.
+        """
+        modalities = {self.source_column: processor.source, self.target_column: processor.target}
+        reads = {self.source_column: processor.source.as_source, self.target_column: processor.target.as_target}
+
+        def readable(part, columns: list[str]):
+            if part is None:
+                return None
+            check_columns(part, columns)
+            for column in columns:
+                part = modalities[column].prepare_column(part, column)
+            return readable_examples(part, {column: reads[column] for column in columns}, on_bad_example)
+
+        data = dataclasses.replace(
+            self,
+            pairs=readable(self.pairs, self.columns),
+            validation=readable(self.validation, self.columns),
+            unpaired=readable(self.unpaired, [self.target_column]),
+        )
+        _check_target_shape(model, processor, next(iter(data.pairs))[self.target_column])
+        if self.representations is not None:
+            parts = fingerprint(model.extractor, processor.target, data.pairs, self.target_column)
+            self.representations.check(parts)
+        return data
+
+    def targets(self):
+        """Every Y, paired or not."""
+        from datasets import concatenate_datasets, interleave_datasets
+
+        parts = [self.pairs.select_columns([self.target_column])]
+        if self.unpaired is None:
+            return parts[0]
+        parts.append(self.unpaired.select_columns([self.target_column]))
+        if any(map(is_stream, parts)):
+            parts = [part if is_stream(part) else part.to_iterable_dataset() for part in parts]
+            return interleave_datasets(parts, stopping_strategy="all_exhausted")
+        return concatenate_datasets([parts[0], parts[1].cast(parts[0].features)])
+
+
+def _check_target_shape(model: RegenerationModel, processor: RegenerationProcessor, example: Any) -> None:
+    """Raises `ValueError` if what the processor makes of a target is not what the extractor reads."""
+    shape = tuple(processor.target.as_target([example])["target"].shape[1:])
+    spec, rate = model.config.target_spec, processor.target.rate
+    if not spec.fits(RepresentationSpec(shape, spec.num_codes, spec.num_codebooks, rate)):
+        given = f"shape {shape}" + ("" if rate is None else f" at {rate:g} a second")
+        raise ValueError(f"the processor gives targets of {given}, but {type(model.extractor).__name__} reads {spec}.")

@@ -1,0 +1,158 @@
+import json
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from runs import COLORS, STAGES, arguments, pairs, run
+from transformers import pipeline
+
+from regen_hf import (
+    AdversarialLoss,
+    TrainingInterrupted,
+)
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_every_kind_of_representation_trains_and_is_kept(kind, tmp_path):
+    model = tiny.MODELS[kind]()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    _, results = run(tmp_path, kind, model=model, samples=["red heart", "blue dog"])
+    assert [result.name for result in results] == list(STAGES[kind])
+    pipe = pipeline("regeneration", model=str(tmp_path / "model"))
+    for name, value in model.state_dict().items():  # the moving average is in both
+        assert torch.equal(pipe.model.state_dict()[name], value), name
+    parts = {"extractor": "extractor", "prior": "prior", "decoder": "decoder_model"}
+    for stage in STAGES[kind]:
+        changed = [
+            n for n in before if n.startswith(parts[stage]) and not torch.equal(before[n], model.state_dict()[n])
+        ]
+        assert changed, stage
+    assert pipe("red heart")["image"].size == (16, 16)
+    summary = json.loads((tmp_path / "training_summary.json").read_text())
+    assert [(stage["name"], stage["steps"]) for stage in summary["stages"]] == [(name, 6) for name in STAGES[kind]]
+    assert {path.name for path in (tmp_path / "samples").iterdir()} == {f"{name}-000006.png" for name in STAGES[kind]}
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "model", "samples", "representations", "stages", "training_summary.json",
+    }  # fmt: skip
+
+
+def test_a_trained_regenerator_makes_what_it_was_told(tmp_path):
+    """Real learning at tiny size: the right colour for each name."""
+    torch.manual_seed(0)
+    steps = {"learning_rate": 1e-2, "batch_size": 24, "ema_decay": 0.0}
+    prior = {**steps, "learning_rate": 5e-3}
+    run(tmp_path, extractor=arguments(150, **steps), prior=arguments(250, **prior))
+    pipe = pipeline("regeneration", model=str(tmp_path / "model"))
+    for text in ("red heart", "blue heart", "green cat"):
+        image = np.asarray(pipe(text, generator=torch.Generator().manual_seed(0))["image"]).mean((0, 1))
+        distances = {name: np.abs(image - color).sum() for name, color in COLORS.items()}
+        assert min(distances, key=distances.get) == text.split()[0], (text, image)
+
+
+def test_stages_without_their_part_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`extractor` asks to train DownsampleExtractor, which has nothing to learn"):
+        run(tmp_path, "lowres", extractor=arguments())
+    with pytest.raises(ValueError, match="`decoder` asks to train a decoder, but the model has none"):
+        run(tmp_path, decoder=arguments())
+
+
+def test_an_interruption_keeps_a_usable_model(tmp_path, monkeypatch):
+    model = tiny.latent_model()
+    calls = []
+
+    def press_ctrl_c(*_):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    model.prior.register_forward_pre_hook(press_ctrl_c)
+    with pytest.raises(
+        TrainingInterrupted, match=r"training was interrupted; the model so far is in .*model, and `resume=True`"
+    ):
+        run(tmp_path, model=model)
+    assert pipeline("regeneration", model=str(tmp_path / "model"))("red heart")["image"].size == (16, 16)
+
+
+def test_a_resumed_run_is_the_one_that_was_begun(tmp_path):
+    run(tmp_path / "whole")
+    dataset, asked = pairs(), {"prior": arguments(6, eval_every=2)}
+    model = tiny.latent_model()
+    model.prior.register_forward_pre_hook(_stop_at(4))
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "killed", model=model, **asked)
+    with pytest.raises(ValueError, match="holds a run that is not finished"):
+        run(tmp_path / "killed", **asked)
+    with pytest.raises(ValueError, match="it was begun with other dataset"):
+        run(tmp_path / "killed", dataset=dataset.select(range(20)), resume=True, **asked)
+    with pytest.raises(ValueError, match="it was begun with other stages"):
+        run(tmp_path / "killed", resume=True, extractor=None)
+    other = tiny.latent_model()
+    other.config.generation = {"guidance": 3.0}
+    with pytest.raises(ValueError, match="it was begun with other model"):
+        run(tmp_path / "killed", model=other, resume=True, **asked)
+    with pytest.raises(ValueError, match="`learning_rate` was 0.001 and is 0.01"):
+        run(tmp_path / "killed", resume=True, **{**asked, "extractor": arguments(learning_rate=0.01)})
+    resumed, results = run(tmp_path / "killed", resume=True, **asked)
+    assert [result.name for result in results] == ["extractor", "prior"]
+    again, results = run(tmp_path / "killed", resume=True, **asked)  # finished: nothing is trained again
+    assert [result.steps for result in results] == [6, 6]
+    for name, value in resumed.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def _stop_at(count):
+    calls = iter(range(count))
+
+    def stop(*_):
+        if next(calls, None) is None:
+            raise InterruptedError
+
+    return stop
+
+
+def test_joint_training_moves_every_part(tmp_path):
+    model = tiny.latent_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    _, (result,) = run(tmp_path, model=model, extractor=None, prior=None, joint=arguments())
+    assert result.name == "joint"
+    changed = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(before[name], value)}
+    assert changed == {"extractor", "prior"}
+
+
+def test_validation_is_measured_in_every_stage(tmp_path):
+    asked = {name: arguments(eval_every=3) for name in ("prior", "decoder", "joint")}
+    _, results = run(tmp_path, "lowres", validation=pairs().select(range(8)), **asked)
+    assert [[step for step, _ in result.validation] for result in results] == [[3, 6]] * 3
+    for name in asked:
+        assert (tmp_path / "stages" / name / "best.safetensors").is_file()
+    with pytest.raises(ValueError, match="`keep` is 'best' for the stage prior, which needs `validation` data"):
+        run(tmp_path / "other", prior=arguments(keep="best", eval_every=1))
+
+
+def test_further_losses_of_the_extractor(tmp_path):
+    loss = AdversarialLoss(width=8, num_layers=1)
+    before = loss.discriminator[0].weight.clone()
+    run(tmp_path, prior=None, extractor_losses=[loss])
+    assert loss.forwards == 6
+    assert not torch.equal(loss.discriminator[0].weight, before)
+    with pytest.raises(ValueError, match="`extractor_losses` are for the stage `extractor`"):
+        run(tmp_path / "other", extractor=None, extractor_losses=[loss])
+
+
+def test_trackers_see_each_stage(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, report_to=["tensorboard"], samples=["red heart"], validation=pairs().select(range(4)))
+    for name in ("extractor", "prior"):
+        events = EventAccumulator(str(tmp_path / "stages" / name / "logs" / "regen_hf"))
+        events.Reload()
+        assert [event.step for event in events.Images(f"{name}/samples")] == [6]
+        assert len(events.Scalars(f"{name}/validation_loss")) == 1
+
+
+def test_nothing_to_train_is_said(tmp_path):
+    with pytest.raises(ValueError, match="there is nothing to train"):
+        run(tmp_path, extractor=None, prior=None)
+    with pytest.raises(ValueError, match="`unpaired` is for the stages extractor and decoder"):
+        run(tmp_path, extractor=None, unpaired=pairs())
