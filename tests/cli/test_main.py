@@ -1,0 +1,98 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cli.runs import start, training
+from hub import serve
+
+from regen_hf.cli import train
+from regen_hf.cli.main import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+
+
+WRONG = {
+    "no command": ([], "the following arguments are required: COMMAND"),
+    "unknown command": (["trian"], "invalid choice: 'trian' .*train.*extract.*generate"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("argv", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_told_in_one_line(argv, message, refused):
+    refused(argv, message)
+
+
+def test_a_mistake_of_ours_is_not_hidden(run, monkeypatch):
+    monkeypatch.setattr(train, "_load", lambda asked: {}["key"])
+    with pytest.raises(KeyError):
+        run(*training("out"))
+
+
+def test_help_tells_of_every_command(run):
+    found = run("--help")
+    assert found.status == 0
+    assert all(f"  {command} " in found.out for command in COMMANDS)
+
+
+def test_the_module_and_the_script_run_it(tmp_path):
+    found = start("-m", "regen_hf", *training(tmp_path / "out"))
+    assert found.returncode == 0, found.stderr
+    assert "prior: 4 steps" in found.stdout and (tmp_path / "out" / "model" / "model.safetensors").is_file()
+    assert 'regen-hf = "regen_hf.cli:main"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_two_processes_train_together(tmp_path):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "regen_hf"]
+    found = start(*torchrun, *training(tmp_path / "out", "--validation_split", "validation", dataset="splits"))
+    assert found.returncode == 0, found.stderr
+    result = json.loads((tmp_path / "out" / "stages" / "prior" / "result.json").read_text())
+    assert result["processes"] == 2
+    assert found.stdout.count("prior: 4 steps") == 1  # told once
+
+
+OWN = """
+from regen_hf import RegenerationConfig, RegenerationModel
+class OwnConfig(RegenerationConfig):
+    model_type = "own"
+class OwnModel(RegenerationModel):
+    config_class = OwnConfig
+"""
+
+
+HUB = """
+from regen_hf import cli
+from regen_hf.stages import stages
+def fails(argv):
+    try:
+        cli.main(argv)
+    except SystemExit as stopped:
+        return stopped.code == 2
+cli.main({extract!r})
+stages.extract = None
+cli.main({train!r})
+assert fails({generate!r})
+cli.main({generate!r} + ["--trust_remote_code"])
+"""
+
+
+def test_representations_and_code_go_over_the_hub(tmp_path):
+    """In a new process: the address of the Hub counts only before huggingface_hub is imported."""
+    own = tmp_path / "hub" / "user" / "own"
+    shutil.copytree("model", own)
+    (own / "own.py").write_text(OWN)
+    named = {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}}
+    (own / "config.json").write_text(json.dumps(json.loads((own / "config.json").read_text()) | named))
+    extract = ["extract", "--model", "model", "--dataset", "files", "--target_column", "image", "--output_folder"]
+    train = [*map(str, training(tmp_path / "out", "--representations", "user/y", dataset="files"))]
+    generate = ["generate", "--model", "user/own", "--sources", "red heart", "--output", str(tmp_path / "sheet")]
+    code = HUB.format(
+        extract=[*extract, str(tmp_path / "y"), "--push_to_hub", "user/y"], train=train, generate=generate
+    )
+    with serve(tmp_path / "hub") as endpoint:
+        settings = {"HF_HUB_OFFLINE": "0", "HF_TOKEN": "hf_test", "HF_HUB_DISABLE_XET": "1"}
+        found = start("-c", code, HF_ENDPOINT=endpoint, HF_HOME=str(tmp_path / "home"), **settings)
+    assert found.returncode == 0, found.stderr
+    assert "they were uploaded: http" in found.stdout and "prior: 4 steps" in found.stdout
+    assert (tmp_path / "hub" / "datasets" / "user" / "y" / "representations.json").is_file()
+    assert "trust_remote_code=True" in found.stderr.split("error: ")[1] and (tmp_path / "sheet.png").is_file()
