@@ -9,6 +9,7 @@ from pairs import pairs
 from regen_hf.cache import representations
 from regen_hf.cli import extract
 from regen_hf.cli.main import COMMANDS
+from regen_hf.cli.parsing import option_kinds
 from regen_hf.stages import stages
 
 
@@ -65,7 +66,7 @@ CASES = {
 LEAST = ["extract", "--model", "m", "--dataset", "d", "--output_folder", "o"]
 
 
-FIELDS = [field.name for kind in COMMANDS["extract"][1] for field in dataclasses.fields(kind)]
+FIELDS = [field.name for kind in option_kinds(COMMANDS["extract"]) for field in dataclasses.fields(kind)]
 
 
 @pytest.mark.parametrize("name", FIELDS)

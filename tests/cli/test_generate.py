@@ -10,6 +10,7 @@ from PIL import Image as PILImage
 from regen_hf import RegenerationModel
 from regen_hf.cli import generate
 from regen_hf.cli.main import COMMANDS
+from regen_hf.cli.parsing import option_kinds
 
 
 def generated(run, out, *more):
@@ -96,7 +97,7 @@ CASES = {
 LEAST = ["generate", "--model", "m", "--dataset", "d", "--output", "o"]
 
 
-FIELDS = [field.name for kind in COMMANDS["generate"][1] for field in dataclasses.fields(kind)]
+FIELDS = [field.name for kind in option_kinds(COMMANDS["generate"]) for field in dataclasses.fields(kind)]
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -24,7 +24,7 @@ def test_what_is_wrong_is_told_in_one_line(argv, message, refused):
 
 
 def test_a_mistake_of_ours_is_not_hidden(run, monkeypatch):
-    monkeypatch.setattr(train, "_load", lambda asked: {}["key"])
+    monkeypatch.setattr(train, "load_model", lambda asked: {}["key"])
     with pytest.raises(KeyError):
         run(*training("out"))
 

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from cli.runs import training
 
-from regen_hf.cli.main import COMMANDS, make_parser, parse
-from regen_hf.cli.train import _stage
+from regen_hf.cli.main import COMMANDS
+from regen_hf.cli.parsing import make_parser, option_kinds, parse
+from regen_hf.cli.train import _stage, train
 from regen_hf.stages import stages
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,7 @@ def test_a_json_file_says_the_same(run, tmp_path, monkeypatch):
 
 
 def test_the_recipe_is_understood():
-    asked = parse("train", ["--config", str(ROOT / "recipes" / "train.yaml")])
+    asked = parse(train, ["--config", str(ROOT / "recipes" / "train.yaml")])
     run, shared = asked[2], asked[-1]
     assert run.stages == ["extractor", "prior"]
     assert _stage("prior", run.prior, shared).learning_rate == 3e-4
@@ -109,16 +110,16 @@ def test_what_is_wrong_in_a_file_is_told_in_one_line(text, message, refused, tmp
     refused(["train", "--config", tmp_path / "given.yaml"], message)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_tells_of_every_argument(command, run):
-    found = run(command, "--help")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_tells_of_every_argument(name, run):
+    found = run(name, "--help")
     assert found.status == 0
-    assert f"regen-hf {command} --" in found.out.split("examples:")[1]
-    for action in make_parser(command)._actions:
+    assert f"regen-hf {name} --" in found.out.split("examples:")[1]
+    for action in make_parser(COMMANDS[name])._actions:
         assert len(action.help) > 10 and action.help[-1] in ".)t", action.dest
     assert "(default: train)" in found.out and "(required)" in found.out
     assert "(default: 0)" in found.out  # which is no nothing
-    for kind in COMMANDS[command][1]:
+    for kind in option_kinds(COMMANDS[name]):
         told = " ".join(each.__doc__ for each in kind.__mro__[:-1])
         for field in dataclasses.fields(kind):
             assert f"  --{field.name} " in found.out, field.name

@@ -9,6 +9,7 @@ from cli.shared_options import BY_NAME, CONFIGURED, LOADED, OTHER_SPLIT, STREAME
 
 from regen_hf import StageArguments
 from regen_hf.cli.main import COMMANDS
+from regen_hf.cli.parsing import option_kinds
 from regen_hf.cli.train import STAGES, SharedArguments
 
 WRONG = {
@@ -157,7 +158,7 @@ CASES = {
 LEAST = ["train", "--model", "m", "--dataset", "d", "--output_folder", "o", "--max_steps", 20, "--stages", "prior"]
 
 
-FIELDS = [field.name for kind in COMMANDS["train"][1] for field in dataclasses.fields(kind)]
+FIELDS = [field.name for kind in option_kinds(COMMANDS["train"]) for field in dataclasses.fields(kind)]
 
 
 @pytest.mark.parametrize("name", FIELDS)

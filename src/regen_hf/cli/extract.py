@@ -4,7 +4,7 @@ import dataclasses
 
 from ..runtime.data_checks import check_columns
 from ..runtime.processes import processes
-from .loading import _data, _load
+from .loading import load_data, load_model
 from .options import DataArguments, ModelArguments
 
 
@@ -52,9 +52,9 @@ def extract(asked: ModelArguments, data: TargetArguments, cache: CacheArguments)
     """
     from ..cache.extraction import extract as extract_representations
 
-    dataset = _data(data.dataset, data.split, data.dataset_config, streaming=data.streaming)
+    dataset = load_data(data.dataset, data.split, data.dataset_config, streaming=data.streaming)
     check_columns(dataset, [data.target_column])
-    model, processor = _load(asked)
+    model, processor = load_model(asked)
     model.extractor.to(processes().device)
     made = extract_representations(
         model.extractor,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ..runtime.data_checks import check_columns
 from ..runtime.processes import processes
-from .loading import _data, _load
-from .options import DataArguments, ModelArguments, _mapping, _refuse_unused
+from .loading import load_data, load_model
+from .options import DataArguments, ModelArguments, mapping, refuse_unused
 
 
 @dataclasses.dataclass
@@ -23,7 +23,7 @@ class SourceArguments(DataArguments):
     source_column: str = "source"
 
     def __post_init__(self):
-        _refuse_unused(self, "dataset", "dataset_config", "split", "source_column")
+        refuse_unused(self, "dataset", "dataset_config", "split", "source_column")
         if bool(self.sources) == bool(self.dataset):
             raise ValueError("give either `sources` or a `dataset` with its `source_column`.")
 
@@ -47,7 +47,7 @@ class GenerationArguments:
     generation: dict | str | None = None
 
     def __post_init__(self):
-        self.generation = _mapping("generation", self.generation) or {}
+        self.generation = mapping("generation", self.generation) or {}
         for name in ("batch_size", "num_return_sequences", "generator", "return_representation"):
             if name in self.generation:
                 raise ValueError(f"`generation` must not hold {name!r}, which the command sets itself.")
@@ -68,10 +68,10 @@ def generate(asked: ModelArguments, data: SourceArguments, result: GenerationArg
         raise ValueError(f"generate runs in one process, got {processes().num_processes}.")
     sources = data.sources
     if data.dataset:
-        dataset = _data(data.dataset, data.split, data.dataset_config)
+        dataset = load_data(data.dataset, data.split, data.dataset_config)
         check_columns(dataset, [data.source_column])
         sources = list(dataset[data.source_column])
-    model, processor = _load(asked)
+    model, processor = load_model(asked)
     found = pipeline("regeneration", model=model, processor=processor)(
         sources,
         batch_size=result.batch_size,

@@ -5,7 +5,7 @@ from pathlib import Path
 from .options import ModelArguments
 
 
-def _load(asked: ModelArguments):
+def load_model(asked: ModelArguments):
     from transformers import AutoModel, AutoProcessor
 
     from ..modeling_regeneration import RegenerationModel
@@ -16,7 +16,7 @@ def _load(asked: ModelArguments):
     return model, AutoProcessor.from_pretrained(asked.model, trust_remote_code=asked.trust_remote_code)
 
 
-def _data(
+def load_data(
     name: str, split: str, config: str | None = None, streaming: bool = False, shuffle_buffer: int = 0, seed: int = 0
 ):
     """A split of a dataset, or a stream of it."""

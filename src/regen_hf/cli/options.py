@@ -33,7 +33,7 @@ class DataArguments:
     split: str = "train"
 
 
-def _refuse_unused(arguments: Any, condition: str, *names: str) -> None:
+def refuse_unused(arguments: Any, condition: str, *names: str) -> None:
     """Raises `ValueError` for what was given though it has no effect without another argument."""
     for field in dataclasses.fields(arguments):
         value = getattr(arguments, field.name)
@@ -41,7 +41,7 @@ def _refuse_unused(arguments: Any, condition: str, *names: str) -> None:
             raise ValueError(f"`{field.name}` is {value!r}, which has no effect without `{condition}`.")
 
 
-def _mapping(name: str, value: dict | str | None) -> dict[str, Any] | None:
+def mapping(name: str, value: dict | str | None) -> dict[str, Any] | None:
     """A section of the file, or JSON from the command line."""
     if isinstance(value, str):
         try:

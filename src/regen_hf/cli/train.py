@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.processes import processes
-from ..training.arguments import StageArguments
-from .loading import _data, _load
-from .options import DataArguments, ModelArguments, _mapping, _refuse_unused
-from .parsing import _converted, _unknown
+from ..training.arguments import StageArguments, StageResult
+from .loading import load_data, load_model
+from .options import DataArguments, ModelArguments, mapping, refuse_unused
+from .parsing import converted, unknown_argument
 
 PARTS = ("extractor", "prior", "decoder")
 STAGES = (*PARTS, "joint")
@@ -42,9 +42,14 @@ class PairArguments(DataArguments):
     def __post_init__(self):
         if self.shuffle_buffer < 0:
             raise ValueError(f"`shuffle_buffer` must be at least 0, got {self.shuffle_buffer}.")
-        _refuse_unused(self, "streaming", "shuffle_buffer")
+        refuse_unused(self, "streaming", "shuffle_buffer")
         if self.streaming and self.representations:
             raise ValueError("`representations` cannot be had with `streaming`: they belong to rows of the dataset.")
+
+    def check_stages(self, stages: list[str]) -> None:
+        """Raises `ValueError` for what none of the stages makes use of."""
+        if self.representations and ("extractor" in stages or not {"prior", "decoder"} & set(stages)):
+            raise ValueError(f"`representations` are for prior and decoder, and of no use to the stages {stages}.")
 
 
 @dataclasses.dataclass
@@ -78,7 +83,7 @@ class RunArguments:
             if stage not in STAGES:
                 raise ValueError(f"`stages` must be of {', '.join(STAGES)}, got {stage!r}.")
         for stage in STAGES:
-            setattr(self, stage, _mapping(stage, getattr(self, stage)))
+            setattr(self, stage, mapping(stage, getattr(self, stage)))
             if getattr(self, stage) and stage not in self.stages:
                 raise ValueError(f"`{stage}` has arguments, but `stages` does not name it: {', '.join(self.stages)}.")
 
@@ -98,10 +103,16 @@ class LossArguments:
     adversarial_weight: float = 0.0
 
     def __post_init__(self):
-        _refuse_unused(self, "perceptual_backbone", "perceptual_weight")
+        refuse_unused(self, "perceptual_backbone", "perceptual_weight")
         for name in ("perceptual_weight", "adversarial_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
+
+    def check_stages(self, stages: list[str]) -> None:
+        """Raises `ValueError` for what none of the stages makes use of."""
+        for name in ("perceptual_backbone", "adversarial_weight"):
+            if getattr(self, name) and "extractor" not in stages:
+                raise ValueError(f"`{name}` is for the stage extractor, which `stages` does not name: {stages}.")
 
 
 @dataclasses.dataclass
@@ -117,10 +128,19 @@ class LoraArguments:
     lora_rank: int = 8
 
     def __post_init__(self):
-        _refuse_unused(self, "lora", "lora_rank")
+        refuse_unused(self, "lora", "lora_rank")
         for part in self.lora:
             if part not in PARTS:
                 raise ValueError(f"`lora` must be of {', '.join(PARTS)}, got {part!r}.")
+
+    def check_stages(self, stages: list[str]) -> None:
+        """Raises `ValueError` for adapters that no stage trains, and for a stage that would train none."""
+        for part in self.lora:
+            if not {part, "joint"} & set(stages):
+                raise ValueError(f"`lora` names {part}, which `stages` does not: {stages}.")
+        for stage in stages:
+            if self.lora and stage not in [*self.lora, "joint"]:
+                raise ValueError(f"`stages` names {stage}, but `lora` gives adapters to nothing but {self.lora}.")
 
 
 @dataclasses.dataclass
@@ -134,6 +154,11 @@ class SharedArguments(StageArguments):
 
     def __post_init__(self):
         """What holds for all may be wrong for none, so nothing is checked before it is put together."""
+
+    def check_stages(self, stages: list[str]) -> None:
+        """Raises `ValueError` for what none of the stages makes use of."""
+        if self.predicted and "decoder" not in stages:
+            raise ValueError(f"`predicted` is for the stage decoder, which `stages` does not name: {stages}.")
 
 
 def train(
@@ -161,8 +186,11 @@ def train(
     from ..stages.stages import train_regenerator
 
     stages = {name: _stage(name, getattr(run, name), shared) for name in STAGES if name in run.stages}
-    _check_effects(asked, data, run, losses, lora, shared)
-    model, processor = _load(asked)
+    for options in (data, shared, losses, lora):
+        options.check_stages(run.stages)
+    if lora.lora and Path(asked.model).resolve() == Path(run.output_folder, "model").resolve():
+        raise ValueError(f"`output_folder` must be another: adapters would be written over {asked.model}.")
+    model, processor = load_model(asked)
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ValueError(f"`model` {asked.model} is adapters: give the regenerator that they belong to.")
     set_seed(shared.seed)  # of new adapters and losses
@@ -172,11 +200,11 @@ def train(
     results = train_regenerator(
         model,
         processor,
-        _data(data.dataset, data.split, data.dataset_config, **stream),
+        load_data(data.dataset, data.split, data.dataset_config, **stream),
         run.output_folder,
         source_column=data.source_column,
         target_column=data.target_column,
-        unpaired=data.unpaired and _data(data.unpaired, "train", **stream),
+        unpaired=data.unpaired and load_data(data.unpaired, "train", **stream),
         validation=data.validation_split and _validation(data),
         representations=data.representations and _representations(data.representations),
         extractor_losses=_losses(losses),
@@ -187,11 +215,15 @@ def train(
         **stages,
     )
     if processes().is_main_process:
-        for result in results:
-            validation = f", validation loss {result.validation[-1][1]:.4f}" if result.validation else ""
-            loss = f"loss {result.losses[-1][1]:.4f}{validation}"
-            print(f"{result.name}: {result.steps:,} steps in {result.seconds:.0f} s, {loss}")
+        _print_losses(results)
         print(f"the model is in {Path(run.output_folder) / 'model'}")
+
+
+def _print_losses(results: list[StageResult]) -> None:
+    for result in results:
+        validation = f", validation loss {result.validation[-1][1]:.4f}" if result.validation else ""
+        loss = f"loss {result.losses[-1][1]:.4f}{validation}"
+        print(f"{result.name}: {result.steps:,} steps in {result.seconds:.0f} s, {loss}")
 
 
 def _stage(name: str, own: dict[str, Any] | None, shared: SharedArguments) -> StageArguments:
@@ -205,8 +237,8 @@ def _stage(name: str, own: dict[str, Any] | None, shared: SharedArguments) -> St
         values["predicted"] = 0.0  # given for all, it is meant for the one that has it
     for key, value in (own or {}).items():
         if key not in actions:
-            raise _unknown(f"`{name}`", key, actions)
-        values[key] = _converted(parser, actions[key], value)
+            raise unknown_argument(f"`{name}`", key, actions)
+        values[key] = converted(parser, actions[key], value)
     if values["max_steps"] is None:
         raise ValueError(f"--max_steps must be given, for all stages or for {name} alone.")
     try:
@@ -215,39 +247,11 @@ def _stage(name: str, own: dict[str, Any] | None, shared: SharedArguments) -> St
         raise ValueError(f"stage {name}: {error}") from error
 
 
-def _check_effects(
-    asked: ModelArguments,
-    data: PairArguments,
-    run: RunArguments,
-    losses: LossArguments,
-    lora: LoraArguments,
-    shared: SharedArguments,
-) -> None:
-    """Raises `ValueError` for what none of the stages makes use of."""
-    if data.representations and ("extractor" in run.stages or not {"prior", "decoder"} & set(run.stages)):
-        raise ValueError(f"`representations` are for prior and decoder, and of no use to the stages {run.stages}.")
-    if shared.predicted and "decoder" not in run.stages:
-        raise ValueError(f"`predicted` is for the stage decoder, which `stages` does not name: {run.stages}.")
-    for name in ("perceptual_backbone", "adversarial_weight"):
-        if getattr(losses, name) and "extractor" not in run.stages:
-            raise ValueError(f"`{name}` is for the stage extractor, which `stages` does not name: {run.stages}.")
-    if not lora.lora:
-        return
-    for part in lora.lora:
-        if not {part, "joint"} & set(run.stages):
-            raise ValueError(f"`lora` names {part}, which `stages` does not: {run.stages}.")
-    for stage in run.stages:
-        if stage not in [*lora.lora, "joint"]:
-            raise ValueError(f"`stages` names {stage}, but `lora` gives adapters to nothing but {lora.lora}.")
-    if Path(asked.model).resolve() == Path(run.output_folder, "model").resolve():
-        raise ValueError(f"`output_folder` must be another: adapters would be written over {asked.model}.")
-
-
 def _validation(data: PairArguments):
     """What to validate on. Of a stream, no more is downloaded than this, and it is held in memory."""
     from datasets import Dataset
 
-    found = _data(data.dataset, data.validation_split, data.dataset_config, streaming=data.streaming)
+    found = load_data(data.dataset, data.validation_split, data.dataset_config, streaming=data.streaming)
     if not data.streaming:
         return found
     stream = found.decode(False) if found.features else found
