@@ -1,5 +1,6 @@
 """A folder of models and datasets that every test of a command works in, and ways to run one there."""
 
+import copy
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,7 +67,7 @@ def run(capsys):
 
 
 @pytest.fixture
-def refused(run, there):
+def refused(run):
     """Runs a command that must be refused before any work, in one line that says what is wrong."""
 
     def refused(argv, message):
@@ -77,6 +78,11 @@ def refused(run, there):
         assert not list(Path("out").rglob("*.safetensors"))
 
     return refused
+
+
+@pytest.fixture(scope="session")
+def parts():
+    return tiny.latent_model(), tiny.processor()
 
 
 class Data:
@@ -98,11 +104,10 @@ class Data:
 
 
 @pytest.fixture
-def calls(monkeypatch, tmp_path):
+def calls(parts, monkeypatch):
     """What is called by a command in place of the work: arguments by name."""
     made = SimpleNamespace(data={})
-    model = tiny.latent_model()
-    processor = tiny.processor()
+    model, processor = copy.deepcopy(parts)
 
     def note(name, result=None):
         def call(*args, **kwargs):
@@ -139,7 +144,7 @@ def reaches(run, calls):
         found = run(*least)
         assert found.status == 0, found.error
         if "--stages" not in more:  # else there is another stage to look at
-            assert find(calls) != expected, "it is so without the argument"
+            assert find(calls) != expected, "it is so without the option"
         calls.data.clear()
         found = run(*least, *more)  # of what is given twice, the last counts
         assert found.status == 0, found.error

@@ -19,7 +19,7 @@ def save(model, folder, size=16):
 
 
 def training(out, *more, model="model", dataset="flat"):
-    asked = ["--batch_size", 8, "--warmup_steps", 1, *COLUMNS, "--max_steps", 4]
+    asked = ["--batch_size", 8, "--warmup_steps", 1, *COLUMNS, "--max_steps", 2]
     return ["train", "--model", model, "--dataset", dataset, "--output_folder", out, *asked, *more]
 
 

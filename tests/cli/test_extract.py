@@ -1,15 +1,12 @@
-import dataclasses
 from types import SimpleNamespace
 
 import pytest
 from cli.runs import trained, training
-from cli.shared_options import BY_NAME, CONFIGURED, LOADED, OTHER_SPLIT, STREAMED
+from cli.shared_options import SHARED, STREAMED, option_names
 from pairs import pairs
 
 from regen_hf.cache import representations
 from regen_hf.cli import extract
-from regen_hf.cli.main import COMMANDS
-from regen_hf.cli.parsing import option_kinds
 from regen_hf.stages import stages
 
 
@@ -31,12 +28,10 @@ def test_representations_are_extracted_and_trained_on(streaming, run, tmp_path, 
 
 EXTRACT = ["extract", "--model", "model", "--dataset", "flat", "--output_folder", "out"]
 
-
 WRONG = {
     "extract no column": (EXTRACT, "no column 'target'; its columns"),
     "extract no kept column": (
-        [*EXTRACT, "--target_column", "image",
-"--keep_columns", "label"], "no column 'label'; its columns",
+        [*EXTRACT, "--target_column", "image", "--keep_columns", "label"], "no column 'label'; its columns",
     ),
     "extract sources": ([*EXTRACT, "--source_column", "text"], "'--source_column', which is no argument"),
 }  # fmt: skip
@@ -48,11 +43,8 @@ def test_what_is_wrong_is_told_in_one_line(argv, message, refused):
 
 
 CASES = {
-    "model": BY_NAME,
-    "trust_remote_code": LOADED,
+    **SHARED,
     "dataset": (["--dataset", "e"], lambda calls: calls.extract.args[2].name, "e"),
-    "dataset_config": CONFIGURED,
-    "split": OTHER_SPLIT,
     "target_column": (["--target_column", "image"], lambda calls: calls.extract.args[3], "image"),
     "keep_columns": (["--keep_columns", "a", "b"], lambda calls: calls.extract.columns, ["a", "b"]),
     "streaming": STREAMED,
@@ -66,13 +58,14 @@ CASES = {
 LEAST = ["extract", "--model", "m", "--dataset", "d", "--output_folder", "o"]
 
 
-FIELDS = [field.name for kind in option_kinds(COMMANDS["extract"]) for field in dataclasses.fields(kind)]
-
-
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", option_names(extract.extract))
 def test_every_argument_reaches_where_it_is_used(name, reaches):
     """A new one fails here until it is in `CASES`."""
     reaches(LEAST, *CASES[name])
+
+
+def test_every_case_is_of_an_option():
+    assert set(CASES) == set(option_names(extract.extract))
 
 
 def test_one_process_of_several_tells_and_uploads(calls, run, monkeypatch):

@@ -1,35 +1,44 @@
-import json
-
 import pytest
-from cli.runs import same, trained, training, weights
+from cli.runs import training
+from datasets import Dataset, IterableDataset
+from pairs import pairs
+
+from regen_hf.cli.loading import load_data
+
+FORMS = ["flat", "splits", "files"]
 
 
-@pytest.mark.parametrize("dataset", ["flat", "splits", "files"])
-def test_every_form_of_a_dataset_is_the_same(dataset, run, tmp_path):
-    trained(run, tmp_path / "out", dataset=dataset)
-    expected = trained(run, tmp_path / "flat", dataset="flat")
-    found = json.loads((tmp_path / "out" / "training_summary.json").read_text())
-    assert found["examples"]["pairs"] == 24
-    assert same(weights(tmp_path / "out" / "model"), weights(tmp_path / "flat" / "model")), expected
+def rows(dataset):
+    return [(row["text"], row["image"].tobytes()) for row in dataset]
 
 
-def test_a_part_of_a_split(run, tmp_path):
-    trained(run, tmp_path, "--split", "train[:25%]", "--stages", "extractor")
-    assert json.loads((tmp_path / "training_summary.json").read_text())["examples"]["pairs"] == 6
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_of_a_dataset_is_the_same(name, streaming):
+    found = load_data(name, "train", streaming=streaming)
+    assert isinstance(found, IterableDataset if streaming else Dataset)
+    assert found.features == pairs().features and rows(found) == rows(pairs())
 
 
-def test_a_stream_is_shuffled(run, tmp_path):
-    found = {}
-    for buffer in (0, 8, 24):
-        more = ["--streaming", "--shuffle_buffer", buffer, "--stages", "extractor", "prior"]
-        found[buffer] = trained(run, tmp_path / str(buffer), *more)
-        assert found[buffer]["prior"]["steps"] == 4
-    losses = [each["extractor"]["losses"] for each in found.values()]
-    assert losses[0] != losses[1] != losses[2] != losses[0]
-    again = trained(run, tmp_path / "again", *more)
-    assert again["extractor"]["losses"] == losses[-1]
-    other = trained(run, tmp_path / "other", *more, "--seed", 1)
-    assert other["extractor"]["losses"] != losses[-1]
+@pytest.mark.parametrize("name", FORMS)
+def test_a_part_of_a_split(name):
+    assert rows(load_data(name, "train[:25%]")) == rows(pairs())[:6]
+
+
+@pytest.mark.parametrize("name", ["splits", "files"])
+def test_parts_of_several_splits(name):
+    assert rows(load_data(name, "train[22:]+validation")) == rows(pairs())[22:] + rows(pairs())[:6]
+
+
+def test_a_stream_is_shuffled():
+    def texts(buffer, seed=0):
+        stream = load_data("flat", "train", streaming=True, shuffle_buffer=buffer, seed=seed)
+        return [row["text"] for row in stream]
+
+    found = [texts(buffer) for buffer in (0, 8, 24)]
+    assert found[0] == pairs()["text"] and all(sorted(each) == sorted(found[0]) for each in found)
+    assert found[0] != found[1] != found[2] != found[0]
+    assert texts(24) == found[2] != texts(24, seed=1)
 
 
 WRONG = {
