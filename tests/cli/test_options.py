@@ -1,6 +1,7 @@
 import pytest
 
-from regen_hf.cli.options import GenerationArguments, LoraArguments, RunArguments, SharedArguments
+from regen_hf.cli.generate import GenerationArguments
+from regen_hf.cli.train import LoraArguments, RunArguments
 
 
 def test_sections_are_mappings_or_json():
@@ -16,7 +17,3 @@ def test_what_would_have_no_effect_is_refused():
         LoraArguments(lora_rank=4)
     with pytest.raises(ValueError, match="`decoder` has arguments, but `stages` does not name it: prior"):
         RunArguments("out", decoder={"max_steps": 1})
-
-
-def test_shared_arguments_are_checked_with_their_stage():
-    assert SharedArguments(learning_rate=-1.0).max_steps is None

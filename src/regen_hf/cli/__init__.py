@@ -1,8 +1,9 @@
-"""The command `regen-hf`: one file a command, and their options.
+"""The command `regen-hf`: one file for each of its commands.
 
-May import everything; nothing imports it.
+A new command is a file here, with the dataclasses of its options and a function of them, and an entry in the table of
+`main`. May import everything; nothing imports it.
 """
 
-from .commands import main
+from .main import main
 
 __all__ = ["main"]

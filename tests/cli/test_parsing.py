@@ -1,0 +1,126 @@
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from cli.runs import training
+
+from regen_hf.cli.main import COMMANDS
+from regen_hf.cli.parsing import make_parser, option_kinds, parse
+from regen_hf.cli.train import _stage, train
+from regen_hf.stages import regenerator
+
+ROOT = Path(__file__).parents[2]
+
+CONFIG = """
+model: model
+dataset: splits
+source_column: text
+target_column: image
+stages: [extractor, prior]
+max_steps: 3
+mixed_precision: no
+learning_rate: 1e-3
+samples: [red heart, no]
+extractor: {batch_size: 4, learning_rate: 2e-3, gradient_checkpointing: no}
+prior:
+  max_steps: 5
+  ema_decay: 0.5
+"""
+
+
+def stage_arguments(monkeypatch, run, *argv):
+    """What `train_regenerator` is given."""
+    given = {}
+    monkeypatch.setattr(regenerator, "train_regenerator", lambda *args, **kwargs: given.update(kwargs) or [])
+    found = run("train", *argv)
+    assert found.status == 0, found.error
+    return given
+
+
+def test_a_file_and_the_command_line_over_it(run, tmp_path, monkeypatch):
+    (tmp_path / "train.yaml").write_text(CONFIG)
+    asked = ["--config", tmp_path / "train.yaml", "--output_folder", tmp_path / "out"]
+    given = stage_arguments(monkeypatch, run, *asked)
+    assert given["samples"] == ["red heart", "no"]
+    extractor, prior = given["extractor"], given["prior"]
+    assert (extractor.max_steps, extractor.batch_size, extractor.learning_rate) == (3, 4, 2e-3)
+    assert extractor.gradient_checkpointing is False
+    assert (prior.max_steps, prior.batch_size, prior.learning_rate, prior.ema_decay) == (5, 64, 1e-3, 0.5)
+    assert prior.mixed_precision == "no"
+    over = ["--max_steps", 2, "--prior", '{"ema_decay": 0.25}', "--extractor", '{"batch_size": 6}']
+    given = stage_arguments(monkeypatch, run, *asked, *over)
+    extractor, prior = given["extractor"], given["prior"]
+    assert (prior.max_steps, prior.ema_decay, extractor.max_steps, extractor.batch_size) == (2, 0.25, 2, 6)
+    # also over the sections of the file; a value that is named like an argument is none
+    given = stage_arguments(monkeypatch, run, *asked, "--max-steps=2", "--samples", "ema_decay")
+    assert (given["prior"].max_steps, given["prior"].ema_decay, given["extractor"].learning_rate) == (2, 0.5, 2e-3)
+
+
+def test_a_json_file_says_the_same(run, tmp_path, monkeypatch):
+    asked = {**yaml.safe_load(CONFIG), "learning_rate": 1e-3, "prior": {"max_steps": 5, "mixed_precision": None}}
+    (tmp_path / "train.json").write_text(json.dumps(asked, indent="\t"))
+    given = stage_arguments(monkeypatch, run, "--config", tmp_path / "train.json", "--output_folder", tmp_path / "out")
+    assert (given["prior"].max_steps, given["prior"].learning_rate, given["prior"].mixed_precision) == (5, 1e-3, None)
+
+
+def test_the_recipe_is_understood():
+    asked = parse(train, ["--config", str(ROOT / "recipes" / "train.yaml")])
+    run, shared = asked[2], asked[-1]
+    assert run.stages == ["extractor", "prior"]
+    assert _stage("prior", run.prior, shared).learning_rate == 3e-4
+
+
+WRONG = {
+    "nothing given": (["train"], "arguments are required: --model, --dataset, --output_folder"),
+    "no output": (["generate", "--model", "model"], "arguments are required: --output"),
+    "near flag": (training("out", "--learning_rat", 1), "'--learning_rat', which is no argument; is it '--learning_r"),
+    "no flag": (training("out", "more"), "the command line has 'more', which is no argument"),
+    "no value": (training("out", "--seed"), "--seed: expected one argument"),
+    "no number": (training("out", "--max_steps", "many"), "--max_steps/--max-steps: invalid int value: 'many'"),
+    "no boolean": (training("out", "--resume", "perhaps"), "--resume: Truthy value expected: got perhaps"),
+    "bad JSON": (training("out", "--prior", '{"max_steps"'), "`prior` must be a mapping, as JSON, got '{\"max_st"),
+    "no mapping": (training("out", "--prior", "[1]"), r"`prior` must be a mapping, as JSON, got \[1\]"),
+    "no file": (["train", "--config", "none.yaml"], "No such file or directory: 'none.yaml'"),
+    "no stage": (training("out", "--stages"), "--stages: expected at least one argument"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("argv", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_told_in_one_line(argv, message, refused):
+    refused(argv, message)
+
+
+WRONG_FILES = {
+    "unknown key": ("learning_rat: 1", "given.yaml has 'learning_rat', which is no argument; is it 'learn"),
+    "help in the file": ("help: true", "has 'help', which is no argument"),
+    "no list": ("samples: red heart", "`samples` must be a list, got 'red heart'"),
+    "list": ("seed: [1]", r"`seed` must be a single value, got \[1\]"),
+    "null": ("seed: null", "`seed` must be a single value, got None"),
+    "not YAML": ("{model: x", "`config` .*given.yaml must be YAML or JSON"),
+    "no mapping in the file": ("- model", "given.yaml must be a mapping of arguments, got list"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_FILES.values(), ids=WRONG_FILES)
+def test_what_is_wrong_in_a_file_is_told_in_one_line(text, message, refused, tmp_path):
+    (tmp_path / "given.yaml").write_text(text)
+    refused(["train", "--config", tmp_path / "given.yaml"], message)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_tells_of_every_argument(name, run):
+    found = run(name, "--help")
+    assert found.status == 0
+    assert f"regen-hf {name} --" in found.out.split("examples:")[1]
+    for action in make_parser(COMMANDS[name])._actions:
+        assert len(action.help) > 10 and action.help[-1] in ".)t", action.dest
+    assert "(default: train)" in found.out and "(required)" in found.out
+    assert "(default: 0)" in found.out  # which is no nothing
+    for kind in option_kinds(COMMANDS[name]):
+        told = " ".join(each.__doc__ for each in kind.__mro__[:-1])
+        for field in dataclasses.fields(kind):
+            assert f"  --{field.name} " in found.out, field.name
+            assert re.search(rf"^ +(\w+, )*{field.name}: ", told, flags=re.M), field.name
