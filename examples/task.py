@@ -8,8 +8,7 @@ import shutil
 import sys
 import time
 import zlib
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -162,52 +161,6 @@ def disturbed_codes(true: Representation, spec: RepresentationSpec) -> Represent
     replaced = torch.rand(true.values.shape, generator=generator).to(true.values.device) < 0.1
     mask = true.mask if true.mask.dim() == true.values.dim() else true.mask[:, None]  # the same for all codebooks
     return Representation(torch.where(replaced, other, true.values) * mask, true.mask)
-
-
-def same_size(count: Callable[[int], int], sizes: Sequence[int], parameters: int) -> int:
-    """The size that gives a model the number of parameters nearest to this one.
-
-    Args:
-        count: how many a model of a size has, more with each size.
-        sizes: in order.
-
-    Raises:
-        ValueError: where that is more than 5 % away.
-    """
-    place = bisect_left(sizes, parameters, key=count)
-    size = min(sizes[max(0, place - 1) : place + 1], key=lambda size: abs(count(size) - parameters))
-    if abs(count(size) - parameters) > 0.05 * parameters:
-        raise ValueError(
-            f"no direct map has {parameters:,} parameters, the nearest {count(size):,}: more than 5 % off."
-        )
-    return size
-
-
-def compare(
-    train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics: dict, trial: int, resume: bool = False
-) -> dict:
-    """What the direct map reaches, with the prefix `direct_`. Its steps alone take the time that the way over Y′ took
-    with all its stages and what is between them.
-
-    Args:
-        train: trains it in a folder for these steps of each stage, and gives its metrics.
-        folder: of the whole run; its metrics.json is written anew.
-        metrics: of the way over Y′.
-        trial: how many steps tell how many fit into the time.
-        resume: take as many as the run that was interrupted, if it knew.
-    """
-    noted = folder / "direct" / "steps.json"
-    if resume and noted.is_file():
-        steps = json.loads(noted.read_text(encoding="utf-8"))
-    else:
-        timed = train(folder / "direct" / "trial", {"prior": trial})
-        steps = {"prior": max(1, round(trial * metrics["seconds_training"] / timed["seconds_prior"]))}
-        noted.parent.mkdir(parents=True, exist_ok=True)
-        noted.write_text(json.dumps(steps), encoding="utf-8")
-    direct = train(folder / "direct", steps)
-    metrics |= {f"direct_{name}": value for name, value in direct.items()}
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    return metrics
 
 
 def end_with(main: Callable[[], None]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+import comparison
 import task
 import torch
 from data import mirrored, split
@@ -110,7 +111,7 @@ def direct_map(options: argparse.Namespace, dataset, parameters: int) -> Callabl
     def count(layers: int) -> int:
         return REPRESENTATIONS["identity"](options.size, text, num_layers=layers).num_parameters()
 
-    layers = task.same_size(count, range(1, 16), parameters)
+    layers = comparison.same_size(count, range(1, 16), parameters)
     return lambda folder, steps: train_and_measure(options, folder, dataset, "identity", steps, num_layers=layers)
 
 
@@ -141,7 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     task.write_metrics(options.output, metrics, started)
     if options.compare:
         train = direct_map(options, dataset, metrics["parameters"])
-        task.compare(train, options.output, metrics, trial=40, resume=options.resume)
+        comparison.compare(train, options.output, metrics, trial=40, resume=options.resume)
     print(json.dumps(metrics, indent=2))
     print(f"look at {options.output / 'samples.png'} and {options.output / 'curves.png'}")
 

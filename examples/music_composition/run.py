@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+import comparison
 import numpy as np
 import task
 import torch
@@ -121,7 +122,7 @@ def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[
     def count(width: int) -> int:
         return REPRESENTATIONS["identity"](score, source, width=width, layers=5).num_parameters()
 
-    width = task.same_size(count, range(128, 385, 8), parameters)
+    width = comparison.same_size(count, range(128, 385, 8), parameters)
     return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=5)
 
 
@@ -145,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     task.write_metrics(options.output, metrics, started)
     if options.compare:
         train = direct_map(options, data, metrics["parameters"])
-        task.compare(train, options.output, metrics, TRIAL, options.resume)
+        comparison.compare(train, options.output, metrics, TRIAL, options.resume)
     print(json.dumps(metrics, indent=2))
     print(f"look at {options.output / 'chorales'} and {options.output / 'curves.png'}")
 

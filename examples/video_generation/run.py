@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+import comparison
 import task
 import torch
 from data import clips
@@ -139,7 +140,7 @@ def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[
     def count(layers: int) -> int:
         return REPRESENTATIONS["identity"](clip, text, layers=layers).num_parameters()
 
-    layers = task.same_size(count, range(4, 17), parameters)
+    layers = comparison.same_size(count, range(4, 17), parameters)
     return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, layers=layers)
 
 
@@ -156,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
     task.write_metrics(options.output, metrics, started)
     if options.compare:
         train = direct_map(options, data, metrics["parameters"])
-        task.compare(train, options.output, metrics, TRIAL, options.resume)
+        comparison.compare(train, options.output, metrics, TRIAL, options.resume)
     print(json.dumps(metrics, indent=2))
     print(
         f"look at {options.output / 'samples.gif'}, {options.output / 'true.gif'} and {options.output / 'curves.png'}"
