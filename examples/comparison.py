@@ -1,9 +1,15 @@
-"""The end-to-end baseline: how it gets as many parameters as the way over Y′, and its time."""
+"""The end-to-end baseline: how it gets as many parameters as the way over Y′, and as much time."""
 
+import argparse
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    what = "then train the end-to-end baseline for as long, and measure it"
+    parser.add_argument("--compare", action="store_true", help=what)
 
 
 def same_size(count: Callable[[int], int], sizes: Sequence[int], parameters: int) -> int:
@@ -20,7 +26,7 @@ def same_size(count: Callable[[int], int], sizes: Sequence[int], parameters: int
     size = min(sizes[max(0, place - 1) : place + 1], key=lambda size: abs(count(size) - parameters))
     if abs(count(size) - parameters) > 0.05 * parameters:
         raise ValueError(
-            f"no direct map has {parameters:,} parameters, the nearest {count(size):,}: more than 5 % off."
+            f"no end-to-end baseline has {parameters:,} parameters, the nearest {count(size):,}: more than 5 % off."
         )
     return size
 
@@ -28,14 +34,14 @@ def same_size(count: Callable[[int], int], sizes: Sequence[int], parameters: int
 def compare(
     train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics: dict, trial: int, resume: bool = False
 ) -> dict:
-    """What the direct map reaches, with the prefix `direct_`. Its steps alone take the time that the way over Y′ took
-    with all its stages and what is between them.
+    """What the end-to-end baseline reaches, with the prefix `direct_`. Its training steps alone take as long as the way
+    over Y′ took with all its stages and what is between them.
 
     Args:
         train: trains it in a folder for these steps of each stage, and gives its metrics.
         folder: of the whole run; its metrics.json is written anew.
         metrics: of the way over Y′.
-        trial: how many steps tell how many fit into the time.
+        trial: how many steps are timed to find how many fit into the time.
         resume: take as many as the run that was interrupted, if it knew.
     """
     noted = folder / "direct" / "steps.json"

@@ -1,4 +1,8 @@
-"""What the examples have in common: their arguments, what is held out, and what a run is given and leaves."""
+"""What the examples have in common: their options, what is held out, and how a run goes.
+
+The `run.py` of a task has its options, its data, `train_and_measure` (which builds, trains, measures and describes one
+regenerator, by [`train`], [`evaluate`] and [`describe`]) and `baseline`; [`run`] calls them in order.
+"""
 
 import argparse
 import json
@@ -8,18 +12,27 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from comparison import compare
+from transformers import pipeline
+from transformers.utils import logging
 
 from regen_hf import (
+    RegenerationModel,
     RegenerationPipeline,
+    RegenerationProcessor,
     Representation,
     RepresentationSpec,
     StageArguments,
+    StageResult,
     check_columns,
     check_output_folder,
+    plot_losses,
+    train_regenerator,
     write_model_card,
 )
 
@@ -64,18 +77,91 @@ def at_least(least: int) -> Callable[[str], int]:
     return whole_number
 
 
+def run(
+    options: argparse.Namespace,
+    load_data: Callable[[argparse.Namespace], Any],
+    train_and_measure: Callable[..., dict],
+    baseline: Callable[[argparse.Namespace, Any, int], dict],
+    steps: dict[str, int],
+    trial: int,
+) -> None:
+    """Trains and measures, writes `metrics.json` and prints it; with `--compare`, of the end-to-end baseline too.
+
+    Args:
+        load_data: gives what `train_and_measure` and `baseline` take as data.
+        train_and_measure: takes the options, a folder, the data, the name of a representation, the steps of each stage
+            and perhaps sizes, trains one regenerator in the folder, and gives its metrics.
+        baseline: takes the options, the data and a number of parameters, and gives the sizes with which
+            `train_and_measure` makes the representation `identity` about as large.
+        steps: of each stage, before they are scaled.
+        trial: as [`compare`] takes it.
+    """
+    started = time.perf_counter()
+    logging.disable_progress_bar()
+    begin(options)
+    data = load_data(options)
+    metrics = train_and_measure(options, options.output, data, options.representation, scaled(steps, options.scale))
+    write_metrics(options.output, metrics, started)
+    if options.compare:
+        sizes = baseline(options, data, metrics["parameters"])
+
+        def train(folder: Path, steps: dict[str, int]) -> dict:
+            return train_and_measure(options, folder, data, "identity", steps, **sizes)
+
+        compare(train, options.output, metrics, trial, options.resume)
+    print(json.dumps(metrics, indent=2))
+
+
 def begin(options: argparse.Namespace) -> None:
-    """Makes the output folder. Unless a run goes on there, an older one's direct map is removed, and, for a comparison,
-    what it extracted: the direct map gets the time that this takes."""
+    """Makes the output folder. Unless a run goes on there, the end-to-end baseline of an older one is removed, and, for
+    a comparison, the Y′ that it extracted: the baseline gets the time that extracting takes."""
     folder = check_output_folder(options.output)
     for name in ("direct", "representations") if options.compare else ("direct",):
         if not options.resume and (folder / name).is_dir():
             shutil.rmtree(folder / name)
 
 
+def train(
+    options: argparse.Namespace,
+    model: RegenerationModel,
+    processor: RegenerationProcessor,
+    rows,
+    folder: Path,
+    stages: dict[str, StageArguments],
+    by: Callable[..., list[StageResult]] = train_regenerator,
+    **settings,
+) -> dict:
+    """Trains a model in a folder, plots the losses there, and gives what it has cost.
+
+    Args:
+        stages: as [`stage_arguments`] gives them.
+        by: what trains, called as `train_regenerator` is, with these `settings`.
+    """
+    started = time.perf_counter()
+    shared = {"resume": options.resume, "report_to": options.report_to}
+    results = by(model, processor, rows, folder, **shared, **stages, **settings)
+    spent = costs(results, started)
+    plot_losses(results, folder / "curves.png")
+    return spent
+
+
+def evaluate(folder: Path, measure: Callable[[RegenerationPipeline], dict], spent: dict) -> dict:
+    """What `measure` finds of the model that was trained in a folder, with what that has cost and
+    `seconds_evaluation`."""
+    started = time.perf_counter()
+    metrics = measure(pipeline("regeneration", model=str(folder / "model")))
+    return {**metrics, **spent, "seconds_evaluation": round(time.perf_counter() - started, 1)}
+
+
 def is_held_out(key: str) -> bool:
     """The rule of every example in this project: one key in ten is never trained on."""
     return zlib.crc32(key.encode("utf-8")) % 10 == 0
+
+
+def split_by_text(texts: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Which of them are trained on, and which are held out."""
+    held = [i for i, text in enumerate(texts) if is_held_out(text)]
+    return sorted(set(range(len(texts))) - set(held)), held
 
 
 def named_dataset(name: str, split: str, files: str | None = None):
@@ -122,7 +208,7 @@ def scaled(steps: dict[str, int], scale: float) -> dict[str, int]:
     return {stage: max(1, round(count * scale)) for stage, count in steps.items()}
 
 
-def costs(results, started: float) -> dict:
+def costs(results: Sequence[StageResult], started: float) -> dict:
     """Seconds and parameters of each stage, and `seconds_training`, of all since `started`, by `time.perf_counter`,
     with what was extracted, predicted and generated between the steps."""
     seconds = {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
@@ -154,7 +240,7 @@ def decoded_texts(pipe: RegenerationPipeline, representation: Representation, si
     return texts
 
 
-def disturbed_codes(true: Representation, spec: RepresentationSpec) -> Representation:
+def perturbed_codes(true: Representation, spec: RepresentationSpec) -> Representation:
     """With one code in ten replaced, the same ones each time."""
     generator = torch.Generator().manual_seed(0)
     other = torch.randint(spec.num_codes, true.values.shape, generator=generator).to(true.values.device)

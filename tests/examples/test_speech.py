@@ -65,7 +65,7 @@ def few(monkeypatch, recognition, synthesis, spoken):
         steps = {name: dict.fromkeys(stages, 2) for name, stages in run.STEPS.items()}
         monkeypatch.setattr(run, "STEPS", steps)
         monkeypatch.setattr(run, "RECIPES", {k: {**v, "batch_size": 4} for k, v in run.RECIPES.items()})
-    monkeypatch.setattr(recognition, "PIECES", 60)
+    monkeypatch.setattr(recognition, "VOCABULARY_SIZE", 60)
 
 
 def asked(tmp_path, **options) -> list[str]:

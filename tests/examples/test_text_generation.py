@@ -94,7 +94,7 @@ def few(run, monkeypatch):
     monkeypatch.setattr("task.is_held_out", lambda key: "row file" in key or "name list" in key)
     monkeypatch.setattr(run, "STEPS", {name: dict.fromkeys(stages, 2) for name, stages in run.STEPS.items()})
     monkeypatch.setattr(run, "RECIPES", {stage: {**recipe, "batch_size": 4} for stage, recipe in run.RECIPES.items()})
-    monkeypatch.setattr(run, "PIECES", 60)
+    monkeypatch.setattr(run, "VOCABULARY_SIZE", 60)
     monkeypatch.setattr(run, "TRIAL", 1)
     return dataset
 
