@@ -38,7 +38,7 @@ def identity(clip: tuple[int, int, int, int], text, layers: int = 6) -> Regenera
 
 
 def flow(shape, patch: tuple[int, int, int], text=None, layers: int = 6, **settings) -> DiffusionGenerator:
-    """Flow matching by a transformer over space-time patches, conditioned on words by attention, or on a smaller clip."""
+    """Flow matching by a transformer over space-time patches, conditioned on words or on a smaller clip."""
     channels = shape[0] + (0 if text else settings["source_shape"][0])
     denoiser = WanTransformer3DModel(
         patch_size=patch,
