@@ -6,7 +6,7 @@ import comparison
 import pytest
 
 
-def test_a_direct_map_that_was_interrupted_goes_on_with_as_many_steps(tmp_path):
+def test_a_baseline_that_was_interrupted_goes_on_with_as_many_steps(tmp_path):
     asked = []
 
     def train(folder, steps):
@@ -24,7 +24,7 @@ def test_a_direct_map_that_was_interrupted_goes_on_with_as_many_steps(tmp_path):
     assert found["direct_chrf"] == json.loads((tmp_path / "metrics.json").read_text())["direct_chrf"] == 1.5
 
 
-def test_a_direct_map_is_as_large():
+def test_a_baseline_is_as_large():
     assert comparison.same_size(lambda width: width**2, range(8, 105, 8), 1550) == 40
     with pytest.raises(
         ValueError, match="no end-to-end baseline has 1,300 parameters, the nearest 1,024: more than 5 % off"

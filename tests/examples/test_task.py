@@ -11,7 +11,7 @@ import task
     (False, True, {"model"}),
     (True, True, {"model", "representations", "direct"}),
 ])  # fmt: skip
-def test_another_runs_direct_map_does_not_count(tmp_path, resume, compare, left):
+def test_another_runs_baseline_does_not_count(tmp_path, resume, compare, left):
     for name in ("model", "representations", "direct"):
         (tmp_path / name / "inner").mkdir(parents=True)
     task.begin(argparse.Namespace(output=tmp_path, resume=resume, compare=compare))
