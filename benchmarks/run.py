@@ -21,7 +21,8 @@ from datasets.utils.logging import disable_progress_bar
 from transformers.utils import logging
 
 FOLDER = Path(__file__).resolve().parent
-sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "examples" / "image_generation")]
+EXAMPLES = FOLDER.parent / "examples"
+sys.path[:0] = [str(FOLDER), str(EXAMPLES), str(EXAMPLES / "image_generation")]
 
 import gpu  # noqa: E402
 import ratios  # noqa: E402

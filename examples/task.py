@@ -1,4 +1,8 @@
-"""What the examples have in common: their arguments, what is held out, and what a run is given and leaves."""
+"""What the examples have in common: their options, what is held out, and how a run goes.
+
+The `run.py` of a task has its options, its data, `train_and_measure` (which builds, trains, measures and describes one
+regenerator, by [`train`], [`evaluate`] and [`describe`]) and `baseline`; [`run`] calls them in order.
+"""
 
 import argparse
 import json
@@ -8,19 +12,27 @@ import shutil
 import sys
 import time
 import zlib
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from comparison import compare
+from transformers import pipeline
+from transformers.utils import logging
 
 from regen_hf import (
+    RegenerationModel,
     RegenerationPipeline,
+    RegenerationProcessor,
     Representation,
     RepresentationSpec,
     StageArguments,
+    StageResult,
     check_columns,
     check_output_folder,
+    plot_losses,
+    train_regenerator,
     write_model_card,
 )
 
@@ -65,18 +77,91 @@ def at_least(least: int) -> Callable[[str], int]:
     return whole_number
 
 
+def run(
+    options: argparse.Namespace,
+    load_data: Callable[[argparse.Namespace], Any],
+    train_and_measure: Callable[..., dict],
+    baseline: Callable[[argparse.Namespace, Any, int], dict],
+    steps: dict[str, int],
+    trial: int,
+) -> None:
+    """Trains and measures, writes `metrics.json` and prints it; with `--compare`, of the end-to-end baseline too.
+
+    Args:
+        load_data: gives what `train_and_measure` and `baseline` take as data.
+        train_and_measure: takes the options, a folder, the data, the name of a representation, the steps of each stage
+            and perhaps sizes, trains one regenerator in the folder, and gives its metrics.
+        baseline: takes the options, the data and a number of parameters, and gives the sizes with which
+            `train_and_measure` makes the representation `identity` about as large.
+        steps: of each stage, before they are scaled.
+        trial: as [`compare`] takes it.
+    """
+    started = time.perf_counter()
+    logging.disable_progress_bar()
+    begin(options)
+    data = load_data(options)
+    metrics = train_and_measure(options, options.output, data, options.representation, scaled(steps, options.scale))
+    write_metrics(options.output, metrics, started)
+    if options.compare:
+        sizes = baseline(options, data, metrics["parameters"])
+
+        def train(folder: Path, steps: dict[str, int]) -> dict:
+            return train_and_measure(options, folder, data, "identity", steps, **sizes)
+
+        compare(train, options.output, metrics, trial, options.resume)
+    print(json.dumps(metrics, indent=2))
+
+
 def begin(options: argparse.Namespace) -> None:
-    """Makes the output folder. Unless a run goes on there, an older one's direct map is removed, and, for a comparison,
-    what it extracted: the direct map gets the time that this takes."""
+    """Makes the output folder. Unless a run goes on there, the end-to-end baseline of an older one is removed, and, for
+    a comparison, the Y′ that it extracted: the baseline gets the time that extracting takes."""
     folder = check_output_folder(options.output)
     for name in ("direct", "representations") if options.compare else ("direct",):
         if not options.resume and (folder / name).is_dir():
             shutil.rmtree(folder / name)
 
 
+def train(
+    options: argparse.Namespace,
+    model: RegenerationModel,
+    processor: RegenerationProcessor,
+    rows,
+    folder: Path,
+    stages: dict[str, StageArguments],
+    by: Callable[..., list[StageResult]] = train_regenerator,
+    **settings,
+) -> dict:
+    """Trains a model in a folder, plots the losses there, and gives what it has cost.
+
+    Args:
+        stages: as [`stage_arguments`] gives them.
+        by: what trains, called as `train_regenerator` is, with these `settings`.
+    """
+    started = time.perf_counter()
+    shared = {"resume": options.resume, "report_to": options.report_to}
+    results = by(model, processor, rows, folder, **shared, **stages, **settings)
+    spent = costs(results, started)
+    plot_losses(results, folder / "curves.png")
+    return spent
+
+
+def evaluate(folder: Path, measure: Callable[[RegenerationPipeline], dict], spent: dict) -> dict:
+    """What `measure` finds of the model that was trained in a folder, with what that has cost and
+    `seconds_evaluation`."""
+    started = time.perf_counter()
+    metrics = measure(pipeline("regeneration", model=str(folder / "model")))
+    return {**metrics, **spent, "seconds_evaluation": round(time.perf_counter() - started, 1)}
+
+
 def is_held_out(key: str) -> bool:
     """The rule of every example in this project: one key in ten is never trained on."""
     return zlib.crc32(key.encode("utf-8")) % 10 == 0
+
+
+def split_by_text(texts: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Which of them are trained on, and which are held out."""
+    held = [i for i, text in enumerate(texts) if is_held_out(text)]
+    return sorted(set(range(len(texts))) - set(held)), held
 
 
 def named_dataset(name: str, split: str, files: str | None = None):
@@ -123,7 +208,7 @@ def scaled(steps: dict[str, int], scale: float) -> dict[str, int]:
     return {stage: max(1, round(count * scale)) for stage, count in steps.items()}
 
 
-def costs(results, started: float) -> dict:
+def costs(results: Sequence[StageResult], started: float) -> dict:
     """Seconds and parameters of each stage, and `seconds_training`, of all since `started`, by `time.perf_counter`,
     with what was extracted, predicted and generated between the steps."""
     seconds = {f"seconds_{result.name}": round(result.seconds, 1) for result in results}
@@ -155,59 +240,13 @@ def decoded_texts(pipe: RegenerationPipeline, representation: Representation, si
     return texts
 
 
-def disturbed_codes(true: Representation, spec: RepresentationSpec) -> Representation:
+def perturbed_codes(true: Representation, spec: RepresentationSpec) -> Representation:
     """With one code in ten replaced, the same ones each time."""
     generator = torch.Generator().manual_seed(0)
     other = torch.randint(spec.num_codes, true.values.shape, generator=generator).to(true.values.device)
     replaced = torch.rand(true.values.shape, generator=generator).to(true.values.device) < 0.1
     mask = true.mask if true.mask.dim() == true.values.dim() else true.mask[:, None]  # the same for all codebooks
     return Representation(torch.where(replaced, other, true.values) * mask, true.mask)
-
-
-def same_size(count: Callable[[int], int], sizes: Sequence[int], parameters: int) -> int:
-    """The size that gives a model the number of parameters nearest to this one.
-
-    Args:
-        count: how many a model of a size has, more with each size.
-        sizes: in order.
-
-    Raises:
-        ValueError: where that is more than 5 % away.
-    """
-    place = bisect_left(sizes, parameters, key=count)
-    size = min(sizes[max(0, place - 1) : place + 1], key=lambda size: abs(count(size) - parameters))
-    if abs(count(size) - parameters) > 0.05 * parameters:
-        raise ValueError(
-            f"no direct map has {parameters:,} parameters, the nearest {count(size):,}: more than 5 % off."
-        )
-    return size
-
-
-def compare(
-    train: Callable[[Path, dict[str, int]], dict], folder: Path, metrics: dict, trial: int, resume: bool = False
-) -> dict:
-    """What the direct map reaches, with the prefix `direct_`. Its steps alone take the time that the way over Y′ took
-    with all its stages and what is between them.
-
-    Args:
-        train: trains it in a folder for these steps of each stage, and gives its metrics.
-        folder: of the whole run; its metrics.json is written anew.
-        metrics: of the way over Y′.
-        trial: how many steps tell how many fit into the time.
-        resume: take as many as the run that was interrupted, if it knew.
-    """
-    noted = folder / "direct" / "steps.json"
-    if resume and noted.is_file():
-        steps = json.loads(noted.read_text(encoding="utf-8"))
-    else:
-        timed = train(folder / "direct" / "trial", {"prior": trial})
-        steps = {"prior": max(1, round(trial * metrics["seconds_training"] / timed["seconds_prior"]))}
-        noted.parent.mkdir(parents=True, exist_ok=True)
-        noted.write_text(json.dumps(steps), encoding="utf-8")
-    direct = train(folder / "direct", steps)
-    metrics |= {f"direct_{name}": value for name, value in direct.items()}
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    return metrics
 
 
 def end_with(main: Callable[[], None]) -> None:

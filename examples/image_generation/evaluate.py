@@ -18,7 +18,7 @@ def measure(pipe: RegenerationPipeline, held, asked: list[int], text_column: str
         `heldout_retrieval_top1`: how often the true picture that is nearest to the generated one, by squared pixel
         distance among all of `held`, is its own or identical to its own. `reconstruction_psnr`: of decode(true Y′),
         from the mean squared error over all pixels of all held-out pictures, in dB. `disturbed_psnr`: the same after
-        Y′ was disturbed (latents: noise of 0.3 standard deviations; codes: one in ten replaced).
+        Y′ was perturbed (latents: noise of 0.3 standard deviations; codes: one in ten replaced).
         `generated_psnr`: of decode(predicted Y′).
     """
     model, target = pipe.model, pipe.processor.target
@@ -30,13 +30,13 @@ def measure(pipe: RegenerationPipeline, held, asked: list[int], text_column: str
     own = distances[torch.arange(len(asked)), torch.tensor(asked)]
     right = own <= distances.min(1).values + 1e-9
     representation = [model.encode(batch.to(model.device)).values.cpu() for batch in truth.split(64)]
-    disturbed = [_disturbed(values, model.config.extractor_config.representation_spec) for values in representation]
+    perturbed = [_perturbed(values, model.config.extractor_config.representation_spec) for values in representation]
     return {
         "heldout_retrieval_top1": round(right.double().mean().item(), 4),
         "heldout_count": len(asked),
         "heldout_candidates": len(held),
         "reconstruction_psnr": psnr(_decoded(model, representation), truth),
-        "disturbed_psnr": psnr(_decoded(model, disturbed), truth),
+        "disturbed_psnr": psnr(_decoded(model, perturbed), truth),
         "generated_psnr": psnr(pictures, truth[asked]),
         "parameters": model.num_parameters(),
     }
@@ -47,7 +47,7 @@ def _decoded(model, batches: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat(decoded).float().clamp(-1, 1)
 
 
-def _disturbed(values: torch.Tensor, spec) -> torch.Tensor:
+def _perturbed(values: torch.Tensor, spec) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     if spec.num_codes is not None:
         other = torch.randint(spec.num_codes, values.shape, generator=generator)

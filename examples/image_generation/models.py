@@ -1,6 +1,7 @@
 """Six ways to the same picture: each a regenerator in some ten lines."""
 
-from diffusers import AutoencoderDC, SD3Transformer2DModel, UNet2DModel, VQModel
+from backbones import small_autoencoder, word_embeddings
+from diffusers import SD3Transformer2DModel, UNet2DModel, VQModel
 from torch.nn import init
 from transformers import BertConfig, GPT2Config
 
@@ -19,18 +20,7 @@ WIDTH, HEADS = 128, 4
 
 def latents(size: int, text) -> RegenerationModel:
     """Text → latents of an autoencoder → picture; both maps learned."""
-    none = ((),) * 4
-    widths, layers = (32, 32, 64, 128), (0, 2, 2, 2)
-    autoencoder = AutoencoderDC(
-        latent_channels=16,
-        encoder_block_out_channels=widths,
-        decoder_block_out_channels=widths,
-        encoder_layers_per_block=layers,
-        decoder_layers_per_block=layers,
-        encoder_qkv_multiscales=none,
-        decoder_qkv_multiscales=none,
-    )
-    extractor = AutoencoderExtractor.from_components(autoencoder, target_shape=(3, size, size))
+    extractor = AutoencoderExtractor.from_components(small_autoencoder(16), target_shape=(3, size, size))
     prior = transformer_prior(extractor.config.representation_shape, text, patch_size=size // 32)
     return RegenerationModel.from_components(extractor, prior)
 
@@ -51,7 +41,7 @@ def quantised(size: int) -> AutoencoderExtractor:
 
 
 def codes(size: int, text) -> RegenerationModel:
-    """Text → codes, one after the other → picture."""
+    """Text → codes, autoregressively → picture."""
     extractor = quantised(size)
     shape, num_codes = extractor.config.representation_shape, extractor.config.num_codes
     decoder = GPT2Config(
@@ -66,7 +56,7 @@ def codes(size: int, text) -> RegenerationModel:
         eos_token_id=None,
     )
     prior = AutoregressiveGenerator.from_components(
-        decoder, shape, num_codes, text_encoder(text, 192), generation={"guidance": 2.0, "temperature": 0.8}
+        decoder, shape, num_codes, word_embeddings(text, 192), generation={"guidance": 2.0, "temperature": 0.8}
     )
     return RegenerationModel.from_components(extractor, prior)
 
@@ -85,7 +75,7 @@ def masked(size: int, text) -> RegenerationModel:
         attention_probs_dropout_prob=0.0,
     )
     prior = MaskedGenerator.from_components(
-        backbone, shape, num_codes, source_encoder=text_encoder(text, 192), generation={"guidance": 2.0}
+        backbone, shape, num_codes, source_encoder=word_embeddings(text, 192), generation={"guidance": 2.0}
     )
     return RegenerationModel.from_components(extractor, prior)
 
@@ -109,7 +99,7 @@ def cascade(size: int, text) -> RegenerationModel:
 
 
 def larger(small: int, size: int) -> DiffusionGenerator:
-    """Diffusion of a picture beside a small one of it."""
+    """Diffusion of a picture, conditioned on a small one of it."""
     unet = UNet2DModel(
         sample_size=size,
         in_channels=6,
@@ -127,7 +117,7 @@ def larger(small: int, size: int) -> DiffusionGenerator:
 
 
 def identity(size: int, text, num_layers: int = 6) -> RegenerationModel:
-    """Text → picture: the direct map, of the same family of transformers."""
+    """Text → picture: the end-to-end baseline, of the same family of transformers."""
     same = IdentityExtractor.from_components(target_shape=[3, size, size])
     prior = transformer_prior((3, size, size), text, size // 4, num_layers=num_layers, prediction="sample")
     return RegenerationModel.from_components(same, prior)
@@ -151,7 +141,7 @@ def transformer_prior(shape, text, patch_size: int, num_layers: int = 6, **setti
     )
     start_from_identity(denoiser)
     generation = {"guidance": 2.0, "num_inference_steps": 20}
-    encoder = text_encoder(text, WIDTH)
+    encoder = word_embeddings(text, WIDTH)
     return DiffusionGenerator.from_components(denoiser, tuple(shape), encoder, generation=generation, **settings)
 
 
@@ -162,19 +152,6 @@ def start_from_identity(denoiser: SD3Transformer2DModel) -> None:
         if name.endswith(ends):
             init.zeros_(layer.weight)
             init.zeros_(layer.bias)
-
-
-def text_encoder(text, width: int) -> BertConfig:
-    """Word and position embeddings; the generator's own layers read them."""
-    return BertConfig(
-        vocab_size=len(text.tokenizer),
-        hidden_size=width,
-        num_hidden_layers=0,
-        num_attention_heads=HEADS,
-        max_position_embeddings=text.max_length,
-        hidden_dropout_prob=0.0,
-        pad_token_id=text.tokenizer.pad_token_id,
-    )
 
 
 REPRESENTATIONS = {

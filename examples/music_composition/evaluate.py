@@ -1,4 +1,4 @@
-"""How near composed voices are to those of the chorale, and whether they keep the rules, on held-out chorales only."""
+"""How near generated voices are to those of the chorale, and whether they keep the rules, on held-out chorales only."""
 
 import task
 import torch
@@ -18,8 +18,9 @@ def measure(pipe: RegenerationPipeline, held, column: str, size: int = 8) -> dic
         column: of the two that which is X.
 
     Returns:
-        what [`scores`] says of the whole way, as `..._true` of decode(true Y′), and as `..._disturbed` of the same
-        after one code in ten was replaced; and the scores' own `corpus_parallels` and `corpus_out_of_range`.
+        what [`scores`] finds for generate(X), with the suffix `_true` for decode(true Y′), and with `_disturbed` for
+        the same after one code in ten was replaced; and the true scores' own `corpus_parallels` and
+        `corpus_out_of_range`.
     """
     model, modality = pipe.model, pipe.processor.target
     keeps = by_the_rules(model, modality.lowest)
@@ -36,9 +37,9 @@ def measure(pipe: RegenerationPipeline, held, column: str, size: int = 8) -> dic
         ways[""].append(model.generate(**on_device(source), generator=generator, **keeps))
         if model.config.extractor_config.target_spec != model.config.extractor_config.representation_spec:
             encoded = model.encode(**on_device(given))
-            disturbed = task.disturbed_codes(encoded, model.config.extractor_config.representation_spec)
+            perturbed = task.perturbed_codes(encoded, model.config.extractor_config.representation_spec)
             ways["_true"].append(model.decode(encoded, **keeps.get("decoder_kwargs", {})))
-            ways["_disturbed"].append(model.decode(disturbed, **keeps.get("decoder_kwargs", {})))
+            ways["_disturbed"].append(model.decode(perturbed, **keeps.get("decoder_kwargs", {})))
     true, found = concatenate(true), {}
     for name, made in ways.items():
         if made:
@@ -50,7 +51,7 @@ def measure(pipe: RegenerationPipeline, held, column: str, size: int = 8) -> dic
 
 
 def scores(true: Representation, made: Representation, lowest: int) -> dict[str, float]:
-    """What scores are worth beside the true ones, both codes `(batch, voices, steps)`.
+    """How generated scores compare with the true ones, both codes `(batch, voices, steps)`.
 
     Returns:
         `melody_accuracy`, how often the first voice is the melody; `note_accuracy`, how often alto, tenor and
@@ -61,13 +62,13 @@ def scores(true: Representation, made: Representation, lowest: int) -> dict[str,
         `out_of_range`, in how many of 100 steps a voice has a note that it cannot sing.
     """
     real, missing = true.mask, true.mask.shape[1] - made.mask.shape[1]
-    beside, there = (torch.nn.functional.pad(each, (0, missing)) for each in (made.values, made.mask))
-    one, other = (pitch_classes(codes, lowest).sum(1) for codes in (true.values, beside))
-    same = (sounding(beside)[:, 1:] == sounding(true.values)[:, 1:]) & there[:, None]
+    padded, there = (torch.nn.functional.pad(each, (0, missing)) for each in (made.values, made.mask))
+    one, other = (pitch_classes(codes, lowest).sum(1) for codes in (true.values, padded))
+    same = (sounding(padded)[:, 1:] == sounding(true.values)[:, 1:]) & there[:, None]
     harmony = [HarmonyExtractor.from_components().encode(each.values, each.mask).values for each in (true, made)]
     keys = [each[:, BOOKS.index("key"), 0] for each in harmony]
     return {
-        "melody_accuracy": ((beside[:, 0] == true.values[:, 0]) & there)[real].float().mean().item(),
+        "melody_accuracy": ((padded[:, 0] == true.values[:, 0]) & there)[real].float().mean().item(),
         "note_accuracy": same.transpose(1, 2)[real].float().mean().item(),
         "chord_agreement": ((chords(one) == chords(other)) & there)[real].float().mean().item(),
         "key_agreement": (keys[0] == keys[1]).float().mean().item(),

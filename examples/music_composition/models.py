@@ -1,6 +1,7 @@
 """Three ways from a melody, or from words, to four voices: each a regenerator in some fifteen lines."""
 
-from transformers import BertConfig, LlamaConfig, ModernBertConfig
+from backbones import word_embeddings
+from transformers import LlamaConfig, ModernBertConfig
 
 from regen_hf import (
     AutoregressiveGenerator,
@@ -15,7 +16,7 @@ from regen_hf import (
 
 WIDTH, LONGEST, BEAT = 128, 512, 2
 VOICES = {"order": "delay", "max_places": LONGEST, "condition_dropout": 0.0}
-SUREST, DRAWN = {"do_sample": False}, {"do_sample": True, "top_p": 0.9}
+GREEDY, SAMPLED = {"do_sample": False}, {"do_sample": True, "top_p": 0.9}
 
 
 def reader(layers: int = 2, vocabulary: int = 1, width: int = WIDTH) -> ModernBertConfig:
@@ -47,34 +48,23 @@ def writer(layers: int = 4, width: int = WIDTH) -> LlamaConfig:
     )
 
 
-def words(text: TextModality, width: int = WIDTH) -> BertConfig:
-    """Word and position embeddings of a key, a metre and a length."""
-    return BertConfig(
-        vocab_size=len(text.tokenizer),
-        hidden_size=width,
-        num_hidden_layers=0,
-        num_attention_heads=4,
-        max_position_embeddings=text.max_length,
-        pad_token_id=text.tokenizer.pad_token_id,
-    )
-
-
 def prior(
     spec, source: ScoreModality | TextModality, stride: int = 1, layers: int = 4, width: int = WIDTH, **settings
 ) -> AutoregressiveGenerator:
-    """Codes beside a melody, one for each `stride` of its steps; or after words, drawn, since there are many."""
+    """Codes frame-aligned with a melody, one for each `stride` of its steps; or after words, sampled, since many scores
+    fit them."""
     if isinstance(source, TextModality):
-        reads = {"source_encoder": words(source, width), "generation": DRAWN}
+        reads = {"source_encoder": word_embeddings(source, width, dropout=0.1), "generation": SAMPLED}
     else:
         reads = {"source_encoder": reader(2, source.num_codes + 1, width), "source_stride": stride}
-    settings = {**VOICES, "generation": SUREST, **reads, **settings}
+    settings = {**VOICES, "generation": GREEDY, **reads, **settings}
     return AutoregressiveGenerator.for_spec(writer(layers, width), spec, None, **settings)
 
 
 def plan(spec, source: ScoreModality | TextModality) -> AutoregressiveGenerator | MaskedGenerator:
-    """Melody → codes beside it, all at once and each nearly always the likeliest, since where a chord leads to is known
-    before it is reached, and what is filled in first would mislead the rest; words → codes from the first step to the
-    last, since only so they can end."""
+    """Melody → codes frame-aligned with it, all at once and each nearly always the likeliest: where a chord leads is
+    known before it is reached, and what is filled in first would mislead the rest. Words → codes, autoregressively,
+    since only so can they end."""
     if isinstance(source, TextModality):
         return prior(spec, source)
     return MaskedGenerator.for_spec(
@@ -96,7 +86,7 @@ def harmony(score: ScoreModality, source: ScoreModality | TextModality) -> Regen
     rule = HarmonyExtractor.from_components(voices=score.voices, **pitches, steps_per_beat=score.steps_per_quarter)
     given, spec = rule.config.target_spec, rule.config.representation_spec
     decoder = AutoregressiveGenerator.for_spec(
-        writer(), given, spec, representation_encoder=reader(), source_stride=1, generation=SUREST, **VOICES
+        writer(), given, spec, representation_encoder=reader(), source_stride=1, generation=GREEDY, **VOICES
     )
     return RegenerationModel.from_components(rule, plan(spec, source), decoder)
 
@@ -113,7 +103,7 @@ def bar_codes(score: ScoreModality, source: ScoreModality | TextModality) -> Reg
 def identity(
     score: ScoreModality, source: ScoreModality | TextModality, layers: int = 4, width: int = WIDTH
 ) -> RegenerationModel:
-    """Melody → voices: the direct map, of the same family."""
+    """Melody → voices: the end-to-end baseline, of the same family."""
     same = IdentityExtractor.from_components(
         target_shape=[score.voices, None], num_codes=score.num_codes, num_codebooks=score.voices
     )

@@ -50,7 +50,7 @@ def _parallel(before: torch.Tensor, was: torch.Tensor, now: torch.Tensor, codes:
 
 
 def by_the_rules(model: RegenerationModel, lowest: int) -> dict:
-    """What `generate` takes so that the voices keep the rules, where they are written one after the other."""
+    """What `generate` takes so that the voices keep the rules, where they are written autoregressively."""
     rules = {"logits_processor": [VoiceLeading(lowest)]}
     if model.decoder_model is not None:
         return {"decoder_kwargs": rules}

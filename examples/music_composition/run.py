@@ -7,14 +7,12 @@ python examples/music_composition/run.py --dataset FOLDER_OR_HUB_NAME --score-co
 """
 
 import argparse
-import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+import comparison
 import numpy as np
 import task
 import torch
@@ -22,16 +20,8 @@ from data import chorales, named_scores, split
 from evaluate import measure
 from models import LONGEST, REPRESENTATIONS
 from rules import by_the_rules
-from transformers import pipeline
-from transformers.utils import logging
 
-from regen_hf import (
-    RegenerationProcessor,
-    ScoreModality,
-    TextModality,
-    plot_losses,
-    train_regenerator,
-)
+from regen_hf import RegenerationPipeline, RegenerationProcessor, ScoreModality, TextModality
 
 STEPS = {
     "harmony": {"prior": 1950, "decoder": 420},
@@ -49,7 +39,7 @@ SHARED = {
 RECIPES = {"extractor": SHARED, "prior": SHARED, "decoder": SHARED}
 PREDICTED = {"melody": 1.0, "form": 0.0}  # of Y′ in training; what is made of a form is as long as it comes
 COLUMNS = {"melody": "score", "form": "form"}
-TRIAL = 100  # steps of the direct map that tell how many fit into its time
+TRIAL = 100  # steps of the end-to-end baseline that are timed, to find how many fit into its time
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,47 +47,57 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--source", choices=("melody", "form"), default="melody", help="what X is")
     parser.add_argument("--score-column", default="score", help="the dataset's column of scores")
     parser.add_argument("--piece", type=int, default=64, help="how many steps of a chorale are learned from at once")
-    parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
+    comparison.add_option(parser)
     options = parser.parse_args(argv)
     if options.piece < 8 or options.piece % 8 or options.piece > LONGEST:
         parser.error(f"--piece must be a multiple of 8 up to {LONGEST}, not {options.piece}")
     return options
 
 
+def load_data(options: argparse.Namespace):
+    """Pieces to learn from, and held-out scores or, for forms, pieces of them."""
+    if options.dataset:
+        rows = task.named_dataset(options.dataset, options.dataset_split)
+        rows = named_scores(rows, options.score_column, options.on_bad_example)
+    else:
+        rows = chorales(Path("outputs/music_data"))
+    trained, held = split(rows, options.piece, cut=options.source == "form")
+    if not len(trained) or not len(held):
+        raise ValueError(f"{len(trained)} pieces and {len(held)} held-out scores are too few.")
+    if longer := [row["name"] for row in held if len(row["score"][0]) > LONGEST]:
+        raise ValueError(f"the held-out score {longer[0]} has more than {LONGEST} steps: leave it out, or cut it.")
+    return trained, held
+
+
 def train_and_measure(
-    options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **build
+    options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **sizes
 ) -> dict:
     """One regenerator from nothing; returns its metrics."""
     trained, held = data
     score, source, column = ScoreModality(), source_of(options, trained), COLUMNS[options.source]
-    processor = RegenerationProcessor(source, score)
     torch.manual_seed(options.seed)
-    model = REPRESENTATIONS[representation](score, source, **build)
+    model = REPRESENTATIONS[representation](score, source, **sizes)
     samples = [np.array(each) if column == "score" else each for each in held[column][:4]]
     recipes = {**RECIPES, "decoder": {**RECIPES["decoder"], "predicted": PREDICTED[options.source]}}
-    started = time.perf_counter()
-    results = train_regenerator(
+    spent = task.train(
+        options,
         model,
-        processor,
+        RegenerationProcessor(source, score),
         trained,
         folder,
+        task.stage_arguments(recipes, steps, options.seed),
         source_column=column,
         target_column="score",
         samples=samples[:1],
-        resume=options.resume,
-        report_to=options.report_to,
-        **task.stage_arguments(recipes, steps, options.seed),
     )
-    costs = task.costs(results, started)
-    plot_losses(results, folder / "curves.png")
-    started = time.perf_counter()
-    pipe = pipeline("regeneration", model=str(folder / "model"))
-    metrics = measure(pipe, held, column)
-    score.save_samples(
-        pipe(samples, **by_the_rules(pipe.model, score.lowest)), held["name"][:4], folder / "chorales" / "chorale"
-    )
-    metrics |= {"pieces": len(trained), **costs}
-    metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
+
+    def measure_and_show(pipe: RegenerationPipeline) -> dict:
+        metrics = measure(pipe, held, column)
+        made = pipe(samples, **by_the_rules(pipe.model, score.lowest))
+        score.save_samples(made, held["name"][:4], folder / "chorales" / "chorale")
+        return metrics | {"pieces": len(trained)}
+
+    metrics = task.evaluate(folder, measure_and_show, spent)
     task.describe(
         folder,
         metrics,
@@ -114,39 +114,19 @@ def source_of(options: argparse.Namespace, trained) -> ScoreModality | TextModal
     return ScoreModality() if options.source == "melody" else TextModality.from_words(trained["form"])
 
 
-def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
-    """What trains the direct map from melodies or forms to voices: the same family, and about as many parameters."""
+def baseline(options: argparse.Namespace, data, parameters: int) -> dict[str, int]:
+    """How wide five layers are that make the end-to-end baseline, from melodies or forms to voices, about as large."""
     score, source = ScoreModality(), source_of(options, data[0])
 
     def count(width: int) -> int:
         return REPRESENTATIONS["identity"](score, source, width=width, layers=5).num_parameters()
 
-    width = task.same_size(count, range(128, 385, 8), parameters)
-    return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=5)
+    return {"width": comparison.same_size(count, range(128, 385, 8), parameters), "layers": 5}
 
 
 def main(argv: list[str] | None = None) -> None:
     options = parse_arguments(argv)
-    started = time.perf_counter()
-    logging.disable_progress_bar()
-    task.begin(options)
-    if options.dataset:
-        rows = task.named_dataset(options.dataset, options.dataset_split)
-        rows = named_scores(rows, options.score_column, options.on_bad_example)
-    else:
-        rows = chorales(Path("outputs/music_data"))
-    data = split(rows, options.piece, cut=options.source == "form")
-    if not len(data[0]) or not len(data[1]):
-        raise ValueError(f"{len(data[0])} pieces and {len(data[1])} held-out scores are too few.")
-    if longer := [row["name"] for row in data[1] if len(row["score"][0]) > LONGEST]:
-        raise ValueError(f"the held-out score {longer[0]} has more than {LONGEST} steps: leave it out, or cut it.")
-    steps = task.scaled(STEPS[options.representation], options.scale)
-    metrics = train_and_measure(options, options.output, data, options.representation, steps)
-    task.write_metrics(options.output, metrics, started)
-    if options.compare:
-        train = direct_map(options, data, metrics["parameters"])
-        task.compare(train, options.output, metrics, TRIAL, options.resume)
-    print(json.dumps(metrics, indent=2))
+    task.run(options, load_data, train_and_measure, baseline, STEPS[options.representation], TRIAL)
     print(f"look at {options.output / 'chorales'} and {options.output / 'curves.png'}")
 
 

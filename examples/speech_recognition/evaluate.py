@@ -19,9 +19,9 @@ def measure(pipe: RegenerationPipeline, held, audio_column: str, text_column: st
 
     Returns:
         `wer` and `cer`: word and character error rate, all errors over all that was said. Where Y′ is not Y, also
-        `wer_first`, of the prior's best guess alone, without other hypotheses; `representation_error_rate`, of
-        predicted Y′; `wer_true`, of decode(true Y′); `wer_disturbed`, of the same after one code in ten was replaced.
-        And what was read, for each row.
+        `wer_first`, of the prior's best hypothesis alone; `representation_error_rate`, of predicted Y′; `wer_true`,
+        of decode(true Y′); `wer_disturbed`, of the same after one code in ten was replaced. And what was read, for each
+        row.
     """
     target, model = pipe.processor.target, pipe.model
     given = target.as_target(held[text_column])
@@ -35,8 +35,8 @@ def measure(pipe: RegenerationPipeline, held, audio_column: str, text_column: st
         codes = [row[own].tolist() for row, own in zip(true.values, true.mask, strict=True)]
         metrics["representation_error_rate"] = _errors(codes, [_joined(row["representation"]) for row in first])
         metrics["wer_true"] = error_rates(said, task.decoded_texts(pipe, true))["wer"]
-        disturbed = task.disturbed_codes(true, model.config.extractor_config.representation_spec)
-        metrics["wer_disturbed"] = error_rates(said, task.decoded_texts(pipe, disturbed))["wer"]
+        perturbed = task.perturbed_codes(true, model.config.extractor_config.representation_spec)
+        metrics["wer_disturbed"] = error_rates(said, task.decoded_texts(pipe, perturbed))["wer"]
     return metrics | {"heldout_count": len(held), "parameters": model.num_parameters()}, heard
 
 

@@ -1,6 +1,7 @@
 """Four ways from speech to text: each a regenerator in some fifteen lines."""
 
 import torch
+from backbones import conformer
 from transformers import AutoModel, BartConfig, BertConfig, ParakeetEncoderConfig, Wav2Vec2BertConfig
 
 from regen_hf import (
@@ -14,7 +15,11 @@ from regen_hf import (
 )
 
 MASKS = {"time_masks": 2, "frequency_masks": 2}
-BEAMS = {"num_beams": 4, "do_sample": False}
+WRITES = {
+    "alignment_weight": 0.3,
+    "condition_dropout": 0.0,
+    "generation": {"num_beams": 4, "do_sample": False},
+}
 
 
 def listener(width: int = 144, layers: int = 4) -> ParakeetEncoderConfig:
@@ -32,23 +37,13 @@ def listener(width: int = 144, layers: int = 4) -> ParakeetEncoderConfig:
     )
 
 
-def reader(width: int = 192, layers: int = 3) -> Wav2Vec2BertConfig:
-    """What reads phonemes: a conformer, which sees what stands around each of them from the first step on."""
-    return Wav2Vec2BertConfig(
-        hidden_size=width,
-        feature_projection_input_dim=width,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        intermediate_size=4 * width,
-        position_embeddings_type="rotary",
-        conv_depthwise_kernel_size=9,
-        apply_spec_augment=False,
-        layerdrop=0.0,
-    )
+def reader() -> Wav2Vec2BertConfig:
+    """What reads phonemes: a conformer, which sees the neighbours of each of them from the first step on."""
+    return conformer(192, 3, feed_forward=768, kernel=9, position_embeddings_type="rotary")
 
 
 def writer(width: int = 192, layers: int = 3, positions: int = 128) -> BartConfig:
-    """What writes text, piece by piece: a decoder of this form."""
+    """What writes subword tokens or phonemes, autoregressively: a decoder of this form."""
     return BartConfig(
         vocab_size=4,  # its own, which the codes replace
         d_model=width,
@@ -71,31 +66,27 @@ def phonemes(text: TextModality, texts: list[str], audio=None, language: str = "
 
 
 def sequence(text: TextModality, texts: list[str], audio=None, language: str = "en-us") -> RegenerationModel:
-    """The same with a prior that writes the phonemes one after the other."""
+    """The same with a prior that writes the phonemes autoregressively."""
     rule = PhonemeExtractor.from_texts(texts, text.tokenizer, language)
     prior = AutoregressiveGenerator.for_spec(
         writer(144, 2, 512),
         rule.config.representation_spec,
         None,
         source_encoder=audio or listener(),
-        alignment_weight=0.3,
-        condition_dropout=0.0,
-        generation=BEAMS,
+        **WRITES,
     )
     return RegenerationModel.from_components(rule, prior, spelling(rule))
 
 
 def spelling(rule: PhonemeExtractor) -> AutoregressiveGenerator:
-    """Phonemes → text. It repairs errors, since it sees phonemes with errors put in."""
+    """Phonemes → text. It repairs errors, since it learns from perturbed phonemes."""
     return AutoregressiveGenerator.for_spec(
         writer(),
         rule.config.target_spec,
         rule.config.representation_spec,
         representation_encoder=reader(),
-        alignment_weight=0.3,
         source_noise=0.1,
-        condition_dropout=0.0,
-        generation=BEAMS,
+        **WRITES,
     )
 
 
@@ -115,9 +106,7 @@ def text_codes(text: TextModality, texts: list[str], audio=None, language: str =
         codes.config.representation_spec,
         None,
         source_encoder=audio or listener(),
-        alignment_weight=0.3,
-        condition_dropout=0.0,
-        generation=BEAMS,
+        **WRITES,
     )
     return RegenerationModel.from_components(codes, prior)
 
@@ -125,7 +114,7 @@ def text_codes(text: TextModality, texts: list[str], audio=None, language: str =
 def identity(
     text: TextModality, texts: list[str], audio=None, language: str = "en-us", width: int = 144, layers: int = 4
 ) -> RegenerationModel:
-    """Speech → letters: the direct map, of the same family."""
+    """Speech → letters: the end-to-end baseline, of the same family."""
     same = IdentityExtractor.from_components(target_shape=[None], num_codes=len(text.tokenizer))
     spec = same.config.representation_spec
     prior = CTCGenerator.for_spec(audio or listener(width, layers), spec, None, **_masks(audio))

@@ -1,4 +1,4 @@
-"""How many pairs recognition needs, by way of phonemes and directly: a table and a plot.
+"""How many pairs recognition needs, by way of phonemes and end to end: a table and a plot.
 
 python examples/speech_recognition/pairs.py --pairs 100 300 1000 3000
 """
@@ -21,7 +21,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def table(rows: list[dict]) -> str:
     """The error rates by the number of pairs, as Markdown."""
-    names = ("pairs", "WER by phonemes", "WER directly", "ratio", "CER by phonemes", "CER directly")
+    names = ("pairs", "WER by phonemes", "WER end to end", "ratio", "CER by phonemes", "CER end to end")
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for row in rows:
         rates = f"{row['wer']:.3f} | {row['direct_wer']:.3f} | {row['wer'] / row['direct_wer']:.2f}"

@@ -6,31 +6,27 @@ python examples/speech_recognition/run.py --dataset FOLDER_OR_HUB_NAME --audio-e
 """
 
 import argparse
-import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+import comparison
 import task
 import torch
 from evaluate import error_rates, measure, plot_alignment
 from models import REPRESENTATIONS, pretrained
 from speech_data import LONGEST, RATE, VOICES, pronounceable, sentences, spoken
-from transformers import AutoFeatureExtractor, ParakeetFeatureExtractor, pipeline
-from transformers.utils import logging
+from transformers import AutoFeatureExtractor, ParakeetFeatureExtractor
 
 from regen_hf import (
     AudioModality,
+    RegenerationPipeline,
     RegenerationProcessor,
     TextModality,
     check_columns,
     check_texts,
-    plot_losses,
     readable_examples,
-    train_regenerator,
 )
 
 STEPS = {
@@ -45,8 +41,8 @@ RECIPES = {
     "prior": {**SHARED, "batch_size": 16},
     "decoder": {**SHARED, "batch_size": 64, "predicted": 0.5},
 }
-PIECES = 1000
-TRIAL = 60  # steps of the direct map that tell how many fit into its time
+VOCABULARY_SIZE = 1000
+TRIAL = 60  # steps of the end-to-end baseline that are timed, to find how many fit into its time
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -60,7 +56,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--audio-column", default="audio", help="its column of audio")
     parser.add_argument("--language", default="en-us", help="of the phonemes, as espeak-ng names it")
     parser.add_argument("--audio-encoder", help="a pretrained encoder by Hub name or folder, instead of a new one")
-    parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
+    comparison.add_option(parser)
     return parser.parse_args(argv)
 
 
@@ -73,16 +69,13 @@ def load_data(options: argparse.Namespace):
         check_columns(everything, [options.text_column, options.audio_column])
         everything = readable_examples(everything, {options.text_column: check_texts}, options.on_bad_example)
         texts = list(everything[options.text_column])
-        held = everything.select([i for i, text in enumerate(texts) if task.is_held_out(text)][: options.heldout])
-        trained = [i for i, text in enumerate(texts) if not task.is_held_out(text)]
-        pairs = everything.select(trained[: options.pairs])
+        trained, held = task.split_by_text(texts)
+        pairs, held = everything.select(trained[: options.pairs]), everything.select(held[: options.heldout])
         further = [texts[i] for i in trained[options.pairs :][: options.unpaired]]
     else:
-        texts = sentences(25_000)
-        trained = [text for text in texts if not task.is_held_out(text)]
-        held = [text for text in texts if task.is_held_out(text)][: options.heldout]
-        cache = Path("outputs/speech_data")
-        pairs, held = (spoken(each, VOICES, cache) for each in (trained[: options.pairs], held))
+        texts, cache = sentences(25_000), Path("outputs/speech_data")
+        trained, held = ([texts[i] for i in part] for part in task.split_by_text(texts))
+        pairs, held = (spoken(part, VOICES, cache) for part in (trained[: options.pairs], held[: options.heldout]))
         further = trained[options.pairs :][: options.unpaired]
     if not len(pairs) or not len(held):
         raise ValueError(f"{len(pairs)} pairs and {len(held)} held-out ones are too few: one text in ten is held out.")
@@ -96,46 +89,49 @@ def load_data(options: argparse.Namespace):
     return pairs, further, held
 
 
+def processor_of(options: argparse.Namespace, texts: list[str], representation: str) -> RegenerationProcessor:
+    """Of speech and text: letters for the end-to-end baseline, and subword tokens else."""
+    hear = ParakeetFeatureExtractor(feature_size=80)
+    if options.audio_encoder:
+        hear = AutoFeatureExtractor.from_pretrained(options.audio_encoder, trust_remote_code=False)
+    if representation == "identity":
+        text = TextModality.from_pieces(texts)
+    else:
+        text = TextModality.from_pieces(texts, VOCABULARY_SIZE, max_length=120)
+    return RegenerationProcessor(AudioModality(RATE, feature_extractor=hear, max_seconds=LONGEST), text)
+
+
 def train_and_measure(
-    options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **build
+    options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **sizes
 ) -> dict:
     """One recogniser from nothing; returns its metrics."""
     pairs, further, held = data
     texts = [*pairs[options.text_column], *further[options.text_column]]
-    direct = representation == "identity"
-    text = TextModality.from_pieces(texts, None if direct else PIECES, max_length=None if direct else 120)
-    named = options.audio_encoder
-    hear = ParakeetFeatureExtractor(feature_size=80)
-    if named:
-        hear = AutoFeatureExtractor.from_pretrained(named, trust_remote_code=False)
-    processor = RegenerationProcessor(AudioModality(RATE, feature_extractor=hear, max_seconds=LONGEST), text)
+    processor = processor_of(options, texts, representation)
     torch.manual_seed(options.seed)
-    audio = pretrained(named) if named else None
-    model = REPRESENTATIONS[representation](text, texts, audio, options.language, **build)
+    audio = pretrained(options.audio_encoder) if options.audio_encoder else None
+    model = REPRESENTATIONS[representation](processor.target, texts, audio, options.language, **sizes)
     unpaired = further if len(further) and set(steps) & {"extractor", "decoder"} else None
-    started = time.perf_counter()
-    results = train_regenerator(
+    spent = task.train(
+        options,
         model,
         processor,
         pairs,
         folder,
+        task.stage_arguments(RECIPES, steps, options.seed),
         source_column=options.audio_column,
         target_column=options.text_column,
         unpaired=unpaired,
         samples=[each for each in held[options.audio_column][:8] if len(processor.source.pieces(each)) == 1],
         on_bad_example=options.on_bad_example,
-        resume=options.resume,
-        report_to=options.report_to,
-        **task.stage_arguments(RECIPES, steps, options.seed),
     )
-    costs = task.costs(results, started)
-    plot_losses(results, folder / "curves.png")
-    started = time.perf_counter()
-    pipe = pipeline("regeneration", model=str(folder / "model"))
-    metrics, heard = measure(pipe, held, options.audio_column, options.text_column)
-    write_samples(pipe, held, heard, options, folder)
-    metrics |= {"pairs": len(pairs), "unpaired": len(unpaired or []), **costs}
-    metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
+
+    def measure_and_show(pipe: RegenerationPipeline) -> dict:
+        metrics, heard = measure(pipe, held, options.audio_column, options.text_column)
+        write_samples(pipe, held, heard, options, folder)
+        return metrics | {"pairs": len(pairs), "unpaired": len(unpaired or [])}
+
+    metrics = task.evaluate(folder, measure_and_show, spent)
     task.describe(
         folder,
         metrics,
@@ -161,32 +157,23 @@ def write_samples(pipe, held, heard: list[str], options: argparse.Namespace, fol
         plot_alignment(pipe, held, options.audio_column, options.text_column, folder / "alignment.png")
 
 
-def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
-    """What trains the direct map from speech to letters: the same family, and about as many parameters."""
+def baseline(options: argparse.Namespace, data, parameters: int) -> dict[str, int]:
+    """How wide five layers are that make the end-to-end baseline, from speech to letters, about as large."""
     text = TextModality.from_pieces([*data[0][options.text_column], *data[1][options.text_column]])
 
     def count(width: int) -> int:
         return REPRESENTATIONS["identity"](text, [], width=width, layers=5).num_parameters()
 
-    width = task.same_size(count, range(128, 321, 8), parameters)
-    return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=5)
+    return {"width": comparison.same_size(count, range(128, 321, 8), parameters), "layers": 5}
 
 
 def main(argv: list[str] | None = None) -> None:
     options = parse_arguments(argv)
     if options.compare and options.audio_encoder:
-        raise ValueError("`--compare` makes a direct map of the same size, which `--audio-encoder` leaves no room for.")
-    started = time.perf_counter()
-    logging.disable_progress_bar()
-    task.begin(options)
-    data = load_data(options)
-    steps = task.scaled(STEPS[options.representation], options.scale)
-    metrics = train_and_measure(options, options.output, data, options.representation, steps)
-    task.write_metrics(options.output, metrics, started)
-    if options.compare:
-        train = direct_map(options, data, metrics["parameters"])
-        task.compare(train, options.output, metrics, TRIAL, options.resume)
-    print(json.dumps(metrics, indent=2))
+        raise ValueError(
+            "`--compare` makes an end-to-end baseline of the same size, which `--audio-encoder` leaves no room for."
+        )
+    task.run(options, load_data, train_and_measure, baseline, STEPS[options.representation], TRIAL)
     print(f"look at {options.output / 'samples.tsv'}, {options.output / 'alignment.png'} and curves.png")
 
 

@@ -17,7 +17,7 @@ def measure(pipe: RegenerationPipeline, held, recogniser: RegenerationPipeline) 
         recogniser: trained on true speech.
 
     Returns:
-        `cer_true_audio`, `cer_reconstructed`, of decode(true Y′), `cer_disturbed`, of the same after Y′ was disturbed
+        `cer_true_audio`, `cer_reconstructed`, of decode(true Y′), `cer_disturbed`, of the same after Y′ was perturbed
         (spectrograms: noise of 0.3 standard deviations; codes: one in ten replaced), and `cer_generated`: character
         error rates, all errors over all characters. `mel_distance`: the mean absolute difference of the log-mel
         spectrograms, to the base of 10, of true speech and decode(true Y′). `length_ratio`: how much longer all
@@ -32,7 +32,7 @@ def measure(pipe: RegenerationPipeline, held, recogniser: RegenerationPipeline) 
     rebuilt = [_decoded(pipe, each) for each in encoded]
     generator = torch.Generator().manual_seed(0)
     spec = model.config.extractor_config.representation_spec
-    disturbed = [_decoded(pipe, _disturbed(each, spec, generator)) for each in encoded]
+    perturbed = [_decoded(pipe, _perturbed(each, spec, generator)) for each in encoded]
     made = pipe(held["source"], batch_size=16, generator=torch.Generator().manual_seed(0))
 
     def cer(waves: list[dict]) -> float:
@@ -42,7 +42,7 @@ def measure(pipe: RegenerationPipeline, held, recogniser: RegenerationPipeline) 
     metrics = {
         "cer_true_audio": cer(true),
         "cer_reconstructed": cer(rebuilt),
-        "cer_disturbed": cer(disturbed),
+        "cer_disturbed": cer(perturbed),
         "cer_generated": cer(made),
         "mel_distance": round(float(np.mean([_distance(a, b) for a, b in zip(true, rebuilt, strict=True)])), 4),
         "length_ratio": round(sum(len(w["audio"]) for w in made) / sum(len(w["audio"]) for w in true), 3),
@@ -61,7 +61,7 @@ def _decoded(pipe: RegenerationPipeline, representation: Representation) -> dict
     return pipe.processor.target.from_target(pipe.model.decode(representation).values)[0]
 
 
-def _disturbed(encoded: Representation, spec, generator: torch.Generator) -> Representation:
+def _perturbed(encoded: Representation, spec, generator: torch.Generator) -> Representation:
     values = encoded.values
     if spec.num_codes is not None:
         other = torch.randint(spec.num_codes, values.shape, generator=generator).to(values.device)

@@ -1,5 +1,6 @@
 """Three ways from text to speech: each a regenerator in some fifteen lines."""
 
+from backbones import conformer
 from diffusers import LongCatAudioDiTTransformer
 from transformers import BertConfig, DacConfig, GPT2Config, Wav2Vec2BertConfig
 
@@ -39,7 +40,7 @@ def griffin_lim(text: PhonemeModality, voices: int, vocoder=None, codec=None) ->
 
 
 def codes(text: PhonemeModality, voices: int, vocoder=None, codec=None) -> RegenerationModel:
-    """Text → codes of a neural codec, one after the other → wave, by the codec; both maps learned."""
+    """Text → codes of a neural codec, autoregressively → wave, by the codec; both maps learned."""
     extractor = CodecExtractor.from_components(codec or small_codec(), segment_samples=8000)
     spec = extractor.config.representation_spec
     prior = AutoregressiveGenerator.for_spec(
@@ -87,23 +88,10 @@ def text_encoder(text: PhonemeModality) -> BertConfig:
 
 
 def spectrum_reader() -> Wav2Vec2BertConfig:
-    """A small conformer, which reads spectrograms and says spectra."""
-    width = 256
-    return Wav2Vec2BertConfig(
-        hidden_size=width,
-        feature_projection_input_dim=width,
-        num_hidden_layers=6,
-        num_attention_heads=4,
-        intermediate_size=2 * width,
-        conv_depthwise_kernel_size=7,
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
-        activation_dropout=0.0,
-        feat_proj_dropout=0.0,
-        conformer_conv_dropout=0.0,
-        layerdrop=0.0,
-        apply_spec_augment=False,
-    )
+    """A small conformer, which reads spectrograms and predicts spectra."""
+    dropouts = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout")
+    none = dict.fromkeys((*dropouts, "conformer_conv_dropout"), 0.0)
+    return conformer(256, 6, feed_forward=512, kernel=7, **none)
 
 
 def small_codec() -> DacConfig:

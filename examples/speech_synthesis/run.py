@@ -27,14 +27,14 @@ from regen_hf import (
     CombinedModality,
     LabelModality,
     PhonemeModality,
+    RegenerationModel,
+    RegenerationPipeline,
     RegenerationProcessor,
     StageArguments,
     check_columns,
     check_output_folder,
     check_texts,
-    plot_losses,
     readable_examples,
-    train_regenerator,
 )
 
 STEPS = {
@@ -68,6 +68,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def check_parts(options: argparse.Namespace) -> None:
+    for name, taken_by in {"vocoder": "mel", "codec": "codes"}.items():
+        if getattr(options, name) and options.representation != taken_by:
+            raise ValueError(f"`--{name}` is for `--representation {taken_by}`, not {options.representation}.")
+    if options.recogniser and not (options.recogniser / "config.json").is_file():
+        raise ValueError(f"`--recogniser` must be the folder of a model, but {options.recogniser} has no config.json.")
+
+
 def load_data(options: argparse.Namespace):
     """Training and held-out rows: `text`, `voice`, `audio`, and `source`, which is the first two."""
     if options.dataset:
@@ -79,13 +87,12 @@ def load_data(options: argparse.Namespace):
         if not options.voice_column:
             data = data.add_column("voice", ["the voice"] * len(data))
         data = readable_examples(data, {"text": check_texts}, options.on_bad_example)
-        held = [i for i, text in enumerate(data["text"]) if task.is_held_out(text)][: options.heldout]
-        trained = [i for i, text in enumerate(data["text"]) if not task.is_held_out(text)][: options.pairs]
-        parts = data.select(trained), data.select(held)
+        trained, held = task.split_by_text(data["text"])
+        parts = data.select(trained[: options.pairs]), data.select(held[: options.heldout])
     else:
         texts, voices = sentences(25_000), VOICES[: options.voices]
-        held = [text for text in texts if task.is_held_out(text)][: options.heldout]
-        trained = [text for text in texts if not task.is_held_out(text)][: options.pairs]
+        trained, held = ([texts[i] for i in part] for part in task.split_by_text(texts))
+        trained, held = trained[: options.pairs], held[: options.heldout]
         parts = (spoken(each, voices, Path("outputs/speech_data")) for each in (trained, held))
 
     def joined(rows: dict) -> dict:
@@ -138,53 +145,58 @@ def stages(options: argparse.Namespace) -> dict[str, StageArguments]:
     return task.stage_arguments(RECIPES, task.scaled(steps, options.scale), options.seed)
 
 
-def main(argv: list[str] | None = None) -> None:
-    options = parse_arguments(argv)
-    for name, taken_by in {"vocoder": "mel", "codec": "codes"}.items():
-        if getattr(options, name) and options.representation != taken_by:
-            raise ValueError(f"`--{name}` is for `--representation {taken_by}`, not {options.representation}.")
-    if options.recogniser and not (options.recogniser / "config.json").is_file():
-        raise ValueError(f"`--recogniser` must be the folder of a model, but {options.recogniser} has no config.json.")
-    started = time.perf_counter()
-    logging.disable_progress_bar()
-    check_output_folder(options.output)
-    trained, held = load_data(options)
+def build(options: argparse.Namespace, trained, held) -> tuple[RegenerationModel, RegenerationProcessor]:
+    """From nothing, but for parts that have learned already."""
     text = PhonemeModality.from_texts([*trained["text"], *held["text"]], language=options.language)
     voices = sorted({*trained["voice"], *held["voice"]})
     source = CombinedModality(text=text, voice=LabelModality(voices))
     torch.manual_seed(options.seed)
     model = REPRESENTATIONS[options.representation](text, len(voices), options.vocoder, options.codec)
     rate = model.config.extractor_config.target_spec.rate  # a codec by name may have another
-    processor = RegenerationProcessor(source, AudioModality(int(rate)))
-    begun = time.perf_counter()
-    results = train_regenerator(
+    return model, RegenerationProcessor(source, AudioModality(int(rate)))
+
+
+def train_and_measure(options: argparse.Namespace, trained, held) -> dict:
+    """One synthesiser, and a recogniser to measure it by; returns its metrics."""
+    model, processor = build(options, trained, held)
+    spent = task.train(
+        options,
         model,
         processor,
         trained,
         options.output,
+        stages(options),
         source_column="source",
         target_column="audio",
         samples=held["source"][:4],
-        resume=options.resume,
-        report_to=options.report_to,
-        **stages(options),
     )
-    costs = task.costs(results, begun)
-    plot_losses(results, options.output / "curves.png")
     recogniser = load_recogniser(options)
-    evaluated = time.perf_counter()
-    pipe = pipeline("regeneration", model=str(options.output / "model"))
-    metrics, made = measure(pipe, held, recogniser)
-    processor.target.save_samples(made[:16], held["text"][:16], options.output / "samples.wav")
-    plot_speech(pipe, held, made, options.output / "samples.png")
-    metrics |= {**costs, "seconds_evaluation": round(time.perf_counter() - evaluated, 1)}
+
+    def measure_and_show(pipe: RegenerationPipeline) -> dict:
+        metrics, made = measure(pipe, held, recogniser)
+        processor.target.save_samples(made[:16], held["text"][:16], options.output / "samples.wav")
+        plot_speech(pipe, held, made, options.output / "samples.png")
+        return metrics
+
+    return task.evaluate(options.output, measure_and_show, spent)
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = parse_arguments(argv)
+    check_parts(options)
+    started = time.perf_counter()
+    logging.disable_progress_bar()
+    check_output_folder(options.output)
+    trained, held = load_data(options)
+    metrics = train_and_measure(options, trained, held)
     task.write_metrics(options.output, metrics, started)
+    voices = len({*trained["voice"], *held["voice"]})
     task.describe(
         options.output,
         metrics,
         title=f"Text to speech by way of {'codes' if options.representation == 'codes' else 'log-mel spectrograms'}",
         description=f"Trained on {len(trained):,} utterances of "
-        f"{options.dataset or 'espeak-ng'} in {len(voices)} voices. One sentence in ten was held out.",
+        f"{options.dataset or 'espeak-ng'} in {voices} voices. One sentence in ten was held out.",
         example=held["source"][0],
         pipeline_tag="text-to-speech",
     )

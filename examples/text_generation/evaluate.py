@@ -29,7 +29,7 @@ def measure(pipe: RegenerationPipeline, held, source_column: str, target_column:
         encoded = model.encode(**{name: value.to(model.device) for name, value in given.items()})
         for name, each in {
             "true": encoded,
-            "disturbed": task.disturbed_codes(encoded, extractor.representation_spec),
+            "disturbed": task.perturbed_codes(encoded, extractor.representation_spec),
         }.items():
             metrics |= {f"{key}_{name}": value for key, value in scores(true, task.decoded_texts(pipe, each)).items()}
     return metrics | {"heldout_count": len(held), "parameters": model.num_parameters()}, written

@@ -17,18 +17,19 @@ LEFT_OUT = (
     "could should may might must shall such some any there here which who whom whose what he she they them their his "
     "her we us our you your i me my"
 )
-"""Words that a plan has not: those that its other words and the order of them tell. Prepositions they do not tell."""
+"""Words that are left out of a plan, since its other words and their order imply them. Prepositions stay: they are not
+implied."""
 WRITES = {"max_places": LONGEST, "condition_dropout": 0.0}
 SEARCH = {"num_beams": 4, "do_sample": False}
-LONGER = {**SEARCH, "length_penalty": 1.5, "no_repeat_ngram_size": 3}  # what copies may stop early, or go in circles
-PLAN = {**LONGER, "no_repeat_ngram_size": 1}  # what is said once need not be planned again
+LONGER = {**SEARCH, "length_penalty": 1.5, "no_repeat_ngram_size": 3}  # what copies may stop early, or repeat itself
+PLAN = {**LONGER, "no_repeat_ngram_size": 1}  # a token is planned only once
 
 
-def writer(pieces: int, layers: int = 4, width: int = WIDTH) -> Lfm2Config:
-    """What reads a text and goes on with another in the same pieces: short convolutions and attention in turn, so that
-    what came before a piece is known where it is looked for, and words can be copied after few steps."""
+def writer(vocabulary: int, layers: int = 4, width: int = WIDTH) -> Lfm2Config:
+    """What reads a text and continues with another in the same subword tokens. Short convolutions take turns with
+    attention: each token knows those before it, attention finds it by them, and copying is learned in few steps."""
     return Lfm2Config(
-        vocab_size=pieces,
+        vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=3 * width,
         block_auto_adjust_ff_dim=False,
@@ -46,13 +47,13 @@ def writer(pieces: int, layers: int = 4, width: int = WIDTH) -> Lfm2Config:
 def prior(
     spec, source: TextModality, shares_vocabulary: bool, generation: dict, layers: int = 4, width: int = WIDTH
 ) -> AutoregressiveGenerator:
-    """Signature → codes, which are pieces of the same vocabulary or of their own."""
-    pieces = len(source.tokenizer)
+    """Signature → codes, which are subword tokens of the same vocabulary or have their own."""
+    vocabulary = len(source.tokenizer)
     return AutoregressiveGenerator.for_spec(
-        writer(pieces, layers, width),
+        writer(vocabulary, layers, width),
         spec,
         None,
-        prefix_vocabulary_size=pieces,
+        prefix_vocabulary_size=vocabulary,
         shares_vocabulary=shares_vocabulary,
         ties_head=True,
         copies=shares_vocabulary,
@@ -98,10 +99,10 @@ def text_codes(source: TextModality, target: TextModality) -> RegenerationModel:
 
 
 def identity(source: TextModality, target: TextModality, layers: int = 4, width: int = WIDTH) -> RegenerationModel:
-    """Signature → sentence: the direct map, of the same family."""
+    """Signature → sentence: the end-to-end baseline, of the same family."""
     same = IdentityExtractor.from_components(target_shape=[None], num_codes=len(target.tokenizer))
-    direct = prior(same.config.representation_spec, source, True, LONGER, layers, width)
-    return RegenerationModel.from_components(same, direct)
+    baseline = prior(same.config.representation_spec, source, True, LONGER, layers, width)
+    return RegenerationModel.from_components(same, baseline)
 
 
 REPRESENTATIONS = {"keywords": keywords, "text_codes": text_codes, "identity": identity}

@@ -8,32 +8,31 @@ python examples/text_generation/run.py --dataset FOLDER_OR_HUB_NAME --source-col
 
 import argparse
 import csv
-import json
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+import comparison
 import task
 import torch
 from data import functions, split
 from evaluate import measure, of_names
 from models import LONGEST, REPRESENTATIONS, SIGNATURE
-from transformers import AutoTokenizer, pipeline
-from transformers.utils import logging
+from transformers import AutoTokenizer
 
 from regen_hf import (
     RegenerationModel,
+    RegenerationPipeline,
     RegenerationProcessor,
+    StageArguments,
     StageResult,
     TextModality,
     add_lora,
     check_columns,
     check_texts,
-    plot_losses,
     readable_examples,
     train_regenerator,
 )
@@ -49,8 +48,8 @@ RECIPES = {
     "prior": {**SHARED, "group_by_length": True},
     "decoder": {**SHARED, "group_by_length": True},
 }
-PIECES = 4000
-TRIAL = 60  # steps of the direct map that tell how many fit into its time
+VOCABULARY_SIZE = 4000
+TRIAL = 60  # steps of the end-to-end baseline that are timed, to find how many fit into its time
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,133 +64,137 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--source-column", default="signature", help="the dataset's column of sources")
     parser.add_argument("--target-column", default="sentence", help="its column of sentences")
     parser.add_argument("--language-model", help="a pretrained one, by name or folder, that writes what is planned")
-    parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
+    comparison.add_option(parser)
     options = parser.parse_args(argv)
     if options.language_model and options.representation != "keywords":
         parser.error(f"--language-model reads keywords, not the representation {options.representation}")
     if options.language_model and options.compare:
-        parser.error("--compare needs a direct map of the same size and vocabulary, which --language-model has not")
+        parser.error("--compare needs an end-to-end baseline of one size and vocabulary: --language-model has none")
     return options
 
 
 def load_data(options: argparse.Namespace):
     """Pairs, further sentences, and held-out pairs, as datasets."""
-    if not options.dataset:
-        rows = functions(Path("outputs/text_data"))
-        parts = split(rows, options.pairs, options.unpaired, options.heldout)
+    if options.dataset:
+        parts = split_dataset(options)
+    else:
+        parts = split(functions(Path("outputs/text_data")), options.pairs, options.unpaired, options.heldout)
         names = {"signature": options.source_column, "sentence": options.target_column}
-        return [part.rename_columns({k: names[k] for k in part.column_names if k != names[k]}) for part in parts]
+        parts = [part.rename_columns({k: names[k] for k in part.column_names if k != names[k]}) for part in parts]
+    pairs, further, held = parts
+    if not len(pairs) or not len(held):
+        raise ValueError(f"{len(pairs)} pairs and {len(held)} held-out ones are too few.")
+    return pairs, further, held
+
+
+def split_dataset(options: argparse.Namespace):
     rows = task.named_dataset(options.dataset, options.dataset_split)
     check_columns(rows, [options.source_column, options.target_column])
     reads = {options.source_column: check_texts, options.target_column: partial(check_texts, name="target")}
     rows = readable_examples(rows, reads, options.on_bad_example)
-    held = [i for i, key in enumerate(rows[options.source_column]) if task.is_held_out(key)]
-    trained = sorted(set(range(len(rows))) - set(held))
-    pairs, further = trained[: options.pairs], trained[: options.unpaired]
-    further = rows.select(further).select_columns([options.target_column])
-    return rows.select(pairs), further, rows.select(held[: options.heldout])
+    trained, held = task.split_by_text(rows[options.source_column])
+    further = rows.select(trained[: options.unpaired]).select_columns([options.target_column])
+    return rows.select(trained[: options.pairs]), further, rows.select(held[: options.heldout])
 
 
-def pieces(options: argparse.Namespace, data) -> TextModality:
-    """Those of all texts that are learned from."""
+def subword_text(options: argparse.Namespace, data) -> TextModality:
+    """In subword tokens that are learned from all texts of training."""
     pairs, further, _ = data
     texts = [*pairs[options.source_column], *pairs[options.target_column], *further[options.target_column]]
-    return TextModality.from_pieces(texts, PIECES, max_length=LONGEST)
+    return TextModality.from_pieces(texts, VOCABULARY_SIZE, max_length=LONGEST)
 
 
 def train_and_measure(
-    options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **build
+    options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **sizes
 ) -> dict:
-    """One regenerator from nothing; returns its metrics."""
+    """One regenerator from nothing, or with a language model as its decoder; returns its metrics."""
     pairs, further, held = data
-    column = options.target_column
-    source = target = pieces(options, data)
-    if "language_model" in build:
-        target = TextModality(AutoTokenizer.from_pretrained(build["language_model"], trust_remote_code=False), LONGEST)
-    source = TextModality(source.tokenizer, SIGNATURE)
-    processor = RegenerationProcessor(source, target)
+    columns = options.source_column, options.target_column
+    target, named = subword_text(options, data), options.language_model
+    source = TextModality(target.tokenizer, SIGNATURE)
+    if named:
+        target = TextModality(AutoTokenizer.from_pretrained(named, trust_remote_code=False), LONGEST)
     torch.manual_seed(options.seed)
-    model = REPRESENTATIONS[representation](source, target, **build)
-    alone = len(further) if set(steps) & {"extractor", "decoder"} else 0  # sentences that something learns from
+    model = REPRESENTATIONS[representation](source, target, **sizes, **({"language_model": named} if named else {}))
+    unpaired = further if len(further) and set(steps) & {"extractor", "decoder"} else None
+    spent = task.train(
+        options,
+        model,
+        RegenerationProcessor(source, target),
+        pairs,
+        folder,
+        task.stage_arguments(RECIPES, steps, options.seed),
+        by=train_adapters if named else train_regenerator,
+        source_column=options.source_column,
+        target_column=options.target_column,
+        unpaired=unpaired,
+        samples=held[options.source_column][:8],
+        on_bad_example=options.on_bad_example,
+    )
 
-    def train(model: RegenerationModel, folder: Path, steps: dict[str, int], resume: bool) -> list[StageResult]:
-        return train_regenerator(
-            model,
-            processor,
-            pairs,
-            folder,
-            source_column=options.source_column,
-            target_column=column,
-            unpaired=further if len(further) and set(steps) & {"extractor", "decoder"} else None,
-            samples=held[options.source_column][:8],
-            on_bad_example=options.on_bad_example,
-            resume=resume,
-            report_to=options.report_to,
-            **task.stage_arguments(RECIPES, steps, options.seed),
-        )
+    def measure_and_show(pipe: RegenerationPipeline) -> dict:
+        metrics, written = measure(pipe, held, *columns)
+        if not options.dataset:
+            metrics |= of_names(pipe.processor.target, held, *columns)
+        write_samples(zip(*(held[column] for column in columns), written, strict=True), folder / "samples.tsv")
+        return metrics | {"pairs": len(pairs), "unpaired": len(unpaired or [])}
 
-    started = time.perf_counter()
-    if "language_model" in build:  # the prior is learned whole, and then adapters of the decoder, which name it
-        results = train(model, folder / "base", {"prior": steps["prior"]}, options.resume)
-        model = RegenerationModel.from_pretrained(folder / "base" / "model")
-        add_lora(model, ["decoder"], rank=16)
-        results += train(model, folder, {"decoder": steps["decoder"]}, options.resume)
-    else:
-        results = train(model, folder, steps, options.resume)
-    costs = task.costs(results, started)
-    plot_losses(results, folder / "curves.png")
-    started = time.perf_counter()
-    pipe = pipeline("regeneration", model=str(folder / "model"))
-    metrics, written = measure(pipe, held, options.source_column, column)
-    if not options.dataset:
-        metrics |= of_names(pipe.processor.target, held, options.source_column, column)
-    with open(folder / "samples.tsv", "w", encoding="utf-8", newline="") as file:
+    metrics = task.evaluate(folder, measure_and_show, spent)
+    describe(options, folder, metrics, representation, example=held[options.source_column][0])
+    return metrics
+
+
+def train_adapters(
+    model: RegenerationModel,
+    processor: RegenerationProcessor,
+    pairs,
+    folder: Path,
+    prior: StageArguments,
+    decoder: StageArguments,
+    unpaired=None,
+    **settings,
+) -> list[StageResult]:
+    """The prior is learned whole, and then adapters of the decoder, which refer to the model in `base`."""
+    results = train_regenerator(model, processor, pairs, folder / "base", prior=prior, **settings)
+    model = RegenerationModel.from_pretrained(folder / "base" / "model")
+    add_lora(model, ["decoder"], rank=16)
+    return results + train_regenerator(model, processor, pairs, folder, decoder=decoder, unpaired=unpaired, **settings)
+
+
+def write_samples(rows: Iterable[tuple[str, str, str]], path: Path) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(["source", "true", "written"])
-        table.writerows(zip(held[options.source_column], held[column], written, strict=True))
-    metrics |= {"pairs": len(pairs), "unpaired": alone, **costs}
-    metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
-    how = f"with adapters on {options.language_model}" if "language_model" in build else "from nothing"
+        table.writerows(rows)
+
+
+def describe(options: argparse.Namespace, folder: Path, metrics: dict, representation: str, example: str) -> None:
+    how = f"with adapters on {options.language_model}" if options.language_model else "from nothing"
     task.describe(
         folder,
         metrics,
         title=f"Signature to sentence by way of {representation}",
-        description=f"Trained {how} on {len(pairs):,} pairs of "
-        f"{options.dataset or 'signatures and docstrings of installed packages'} and {alone:,} sentences. "
-        f"One {'source' if options.dataset else 'package'} in ten was held out.",
-        example=held[options.source_column][0],
+        description=f"Trained {how} on {metrics['pairs']:,} pairs of "
+        f"{options.dataset or 'signatures and docstrings of installed packages'} and {metrics['unpaired']:,} "
+        f"sentences. One {'source' if options.dataset else 'package'} in ten was held out.",
+        example=example,
         pipeline_tag="text-generation",
     )
-    return metrics
 
 
-def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
-    """What trains the direct map from signatures to sentences: the same family, and about as many parameters."""
-    text = pieces(options, data)
+def baseline(options: argparse.Namespace, data, parameters: int) -> dict[str, int]:
+    """How wide four layers are that make the end-to-end baseline, from signatures to sentences, about as large."""
+    text = subword_text(options, data)
 
     def count(width: int) -> int:
         return REPRESENTATIONS["identity"](text, text, width=width, layers=4).num_parameters()
 
-    width = task.same_size(count, range(128, 385, 8), parameters)
-    return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, width=width, layers=4)
+    return {"width": comparison.same_size(count, range(128, 385, 8), parameters), "layers": 4}
 
 
 def main(argv: list[str] | None = None) -> None:
     options = parse_arguments(argv)
-    started = time.perf_counter()
-    logging.disable_progress_bar()
-    task.begin(options)
-    data = load_data(options)
-    if not len(data[0]) or not len(data[2]):
-        raise ValueError(f"{len(data[0])} pairs and {len(data[2])} held-out ones are too few.")
-    steps = task.scaled(STEPS[options.representation], options.scale)
-    build = {"language_model": options.language_model} if options.language_model else {}
-    metrics = train_and_measure(options, options.output, data, options.representation, steps, **build)
-    task.write_metrics(options.output, metrics, started)
-    if options.compare:
-        train = direct_map(options, data, metrics["parameters"])
-        task.compare(train, options.output, metrics, TRIAL, options.resume)
-    print(json.dumps(metrics, indent=2))
+    task.run(options, load_data, train_and_measure, baseline, STEPS[options.representation], TRIAL)
     print(f"look at {options.output / 'samples.tsv'} and {options.output / 'curves.png'}")
 
 

@@ -27,17 +27,17 @@ def measure(pipe: RegenerationPipeline, held, text_column: str, video_column: st
     encoded = [model.encode(batch.to(model.device)).values.cpu() for batch in truth.split(32)]
     generator = torch.Generator().manual_seed(0)
     noisy = [each + 0.3 * each.std() * torch.randn(each.shape, generator=generator) for each in encoded]
-    back, disturbed = (
+    back, perturbed = (
         torch.cat([model.decode(Representation(each.to(model.device))).values.float().cpu() for each in batches])
         for batches in (encoded, noisy)
     )
-    back, disturbed = back.clamp(-1, 1), disturbed.clamp(-1, 1)
+    back, perturbed = back.clamp(-1, 1), perturbed.clamp(-1, 1)
     metrics = {
         "heldout_retrieval_top1": round(right.float().mean().item(), 4),
         "trajectory_error": _distance(clips, truth),
         "trajectory_error_true": _distance(back, truth),
         "reconstruction_psnr": _psnr(back, truth),
-        "disturbed_psnr": _psnr(disturbed, truth),
+        "disturbed_psnr": _psnr(perturbed, truth),
         "heldout_count": len(held),
         "parameters": model.num_parameters(),
     }

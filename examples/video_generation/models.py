@@ -1,31 +1,21 @@
 """Three ways from a sentence to a clip: each a regenerator in some fifteen lines."""
 
-from diffusers import AutoencoderDC, WanTransformer3DModel
+from backbones import small_autoencoder, word_embeddings
+from diffusers import WanTransformer3DModel
 from torch.nn import init
-from transformers import BertConfig
 
 from regen_hf import AutoencoderExtractor, DiffusionGenerator, DownsampleExtractor, IdentityExtractor, RegenerationModel
 
 WIDTH, HEADS = 128, 4
 PATCH = (4, 8, 8)
-"""Frames and pixels that are one token of the direct map."""
+"""Frames and pixels that are one token of the end-to-end baseline."""
 FRAMES = 2
-"""Of each clip, that a step of the autoencoder's learns from."""
+"""How many frames of each clip a step of the autoencoder learns from."""
 
 
 def latents(clip: tuple[int, int, int, int], text) -> RegenerationModel:
     """Text → latents of each frame → clip; both maps learned."""
-    none = ((),) * 4
-    widths, layers = (32, 32, 64, 128), (0, 2, 2, 2)
-    autoencoder = AutoencoderDC(
-        latent_channels=8,
-        encoder_block_out_channels=widths,
-        decoder_block_out_channels=widths,
-        encoder_layers_per_block=layers,
-        decoder_layers_per_block=layers,
-        encoder_qkv_multiscales=none,
-        decoder_qkv_multiscales=none,
-    )
+    autoencoder = small_autoencoder(8)
     extractor = AutoencoderExtractor.from_components(autoencoder, clip, frame_by_frame=True, learned_frames=FRAMES)
     shape = extractor.config.representation_spec.shape
     prior = flow(shape, patch=(2, 2, 2), text=text)
@@ -42,13 +32,13 @@ def lowres(clip: tuple[int, int, int, int], text) -> RegenerationModel:
 
 
 def identity(clip: tuple[int, int, int, int], text, layers: int = 6) -> RegenerationModel:
-    """Text → clip: the direct map, of the same family of transformers."""
+    """Text → clip: the end-to-end baseline, of the same family of transformers."""
     same = IdentityExtractor.from_components(target_shape=list(clip))
     return RegenerationModel.from_components(same, flow(clip, PATCH, text, layers=layers, prediction="sample"))
 
 
 def flow(shape, patch: tuple[int, int, int], text=None, layers: int = 6, **settings) -> DiffusionGenerator:
-    """Flow matching by a transformer over space-time patches that attends to the words, or beside a smaller clip."""
+    """Flow matching by a transformer over space-time patches, conditioned on words or on a smaller clip."""
     channels = shape[0] + (0 if text else settings["source_shape"][0])
     denoiser = WanTransformer3DModel(
         patch_size=patch,
@@ -67,20 +57,7 @@ def flow(shape, patch: tuple[int, int, int], text=None, layers: int = 6, **setti
         return DiffusionGenerator.from_components(denoiser, tuple(shape), condition_dropout=0.0, **settings)
     generation = {"guidance": 2.0, "num_inference_steps": 20}
     return DiffusionGenerator.from_components(
-        denoiser, tuple(shape), text_encoder(text), generation=generation, **settings
-    )
-
-
-def text_encoder(text) -> BertConfig:
-    """Word and position embeddings; the generator's own layers read them."""
-    return BertConfig(
-        vocab_size=len(text.tokenizer),
-        hidden_size=WIDTH,
-        num_hidden_layers=0,
-        num_attention_heads=HEADS,
-        max_position_embeddings=text.max_length,
-        hidden_dropout_prob=0.0,
-        pad_token_id=text.tokenizer.pad_token_id,
+        denoiser, tuple(shape), word_embeddings(text, WIDTH), generation=generation, **settings
     )
 
 

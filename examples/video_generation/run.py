@@ -6,33 +6,28 @@ python examples/video_generation/run.py --dataset FOLDER_OR_HUB_NAME --text-colu
 """
 
 import argparse
-import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+import comparison
 import task
 import torch
 from data import clips
 from emoji_data import emoji_dataset
 from evaluate import measure
 from models import PATCH, REPRESENTATIONS
-from transformers import pipeline
-from transformers.utils import logging
 
 from regen_hf import (
+    RegenerationPipeline,
     RegenerationProcessor,
     TextModality,
     VideoModality,
     check_columns,
     check_texts,
-    plot_losses,
     readable_examples,
     save_video,
-    train_regenerator,
 )
 
 STEPS = {
@@ -46,7 +41,7 @@ RECIPES = {
     "prior": {**MUON, "warmup_steps": 100, "batch_size": 64, "ema_decay": 0.998},
     "decoder": {**MUON, "warmup_steps": 50, "batch_size": 8, "ema_decay": 0.995},
 }
-TRIAL = 20  # steps of the direct map that tell how many fit into its time
+TRIAL = 20  # steps of the end-to-end baseline that are timed, to find how many fit into its time
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -59,15 +54,16 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--text-column", default="text", help="the dataset's column of sentences")
     parser.add_argument("--video-column", default="video", help="its column of clips")
-    parser.add_argument("--compare", action="store_true", help="then train the direct map for as long, and measure it")
+    comparison.add_option(parser)
     options = parser.parse_args(argv)
     if options.compare and (options.num_frames % PATCH[0] or options.size % PATCH[1]):
         parser.error(f"--compare needs a multiple of {PATCH[0]} for --num-frames and of {PATCH[1]} for --size")
     return options
 
 
-def load_data(options: argparse.Namespace, target: VideoModality):
+def load_data(options: argparse.Namespace):
     """Rows to learn from and held-out rows."""
+    target = VideoModality(options.size, options.num_frames)
     columns = [options.text_column, options.video_column]
     if options.dataset:
         rows = task.named_dataset(options.dataset, options.dataset_split, options.video_column)
@@ -78,47 +74,41 @@ def load_data(options: argparse.Namespace, target: VideoModality):
     else:
         rows = clips(emoji_dataset(4 * options.size), options.size, options.num_frames, options.things)
         rows = rows.rename_columns({a: b for a, b in zip(("text", "video"), columns, strict=True) if a != b})
-    held = [i for i, text in enumerate(rows[options.text_column]) if task.is_held_out(text)]
-    trained = sorted(set(range(len(rows))) - set(held))
-    return rows.select(trained), rows.select(held[: options.heldout])
+    trained, held = task.split_by_text(rows[options.text_column])
+    held = held[: options.heldout]
+    if not trained or not held:
+        raise ValueError(f"{len(trained)} clips and {len(held)} held-out ones are too few.")
+    return rows.select(trained), rows.select(held)
 
 
 def train_and_measure(
-    options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **build
+    options: argparse.Namespace, folder: Path, data, representation: str, steps: dict[str, int], **sizes
 ) -> dict:
     """One regenerator from nothing; returns its metrics."""
     trained, held = data
     text = TextModality.from_words(trained[options.text_column])
     target = VideoModality(options.size, options.num_frames)
     torch.manual_seed(options.seed)
-    model = REPRESENTATIONS[representation]((3, options.num_frames, options.size, options.size), text, **build)
-    started = time.perf_counter()
-    results = train_regenerator(
+    model = REPRESENTATIONS[representation]((3, options.num_frames, options.size, options.size), text, **sizes)
+    spent = task.train(
+        options,
         model,
         RegenerationProcessor(text, target),
         trained,
         folder,
+        task.stage_arguments(RECIPES, steps, options.seed),
         source_column=options.text_column,
         target_column=options.video_column,
         samples=list(held[options.text_column][:8]),
         on_bad_example=options.on_bad_example,
-        resume=options.resume,
-        report_to=options.report_to,
-        **task.stage_arguments(RECIPES, steps, options.seed),
     )
-    costs = task.costs(results, started)
-    plot_losses(results, folder / "curves.png")
-    started = time.perf_counter()
-    pipe = pipeline("regeneration", model=str(folder / "model"))
-    metrics, true, made = measure(pipe, held, options.text_column, options.video_column)
-    for i, row in enumerate(made[:4]):
-        save_video(row["video"], folder / "clips" / f"{i}.mp4", row["fps"])
-    chosen = range(0, len(made), max(1, len(made) // 12))
-    captions = [held[options.text_column][i] for i in chosen]
-    target.save_samples([made[i] for i in chosen], captions, folder / "samples")
-    target.save_samples([true[i] for i in chosen], captions, folder / "true")
-    metrics |= {"clips": len(trained), **costs}
-    metrics["seconds_evaluation"] = round(time.perf_counter() - started, 1)
+
+    def measure_and_show(pipe: RegenerationPipeline) -> dict:
+        metrics, true, made = measure(pipe, held, options.text_column, options.video_column)
+        save_clips(target, list(held[options.text_column]), true, made, folder)
+        return metrics | {"clips": len(trained)}
+
+    metrics = task.evaluate(folder, measure_and_show, spent)
     task.describe(
         folder,
         metrics,
@@ -131,33 +121,30 @@ def train_and_measure(
     return metrics
 
 
-def direct_map(options: argparse.Namespace, data, parameters: int) -> Callable[[Path, dict[str, int]], dict]:
-    """What trains the direct map from sentences to clips: the same family, and about as many parameters."""
+def save_clips(target: VideoModality, texts: list[str], true: list[dict], made: list[dict], folder: Path) -> None:
+    """Some generated clips as MP4, and a dozen of them and of the true ones as a GIF each."""
+    for i, row in enumerate(made[:4]):
+        save_video(row["video"], folder / "clips" / f"{i}.mp4", row["fps"])
+    chosen = range(0, len(made), max(1, len(made) // 12))
+    captions = [texts[i] for i in chosen]
+    target.save_samples([made[i] for i in chosen], captions, folder / "samples")
+    target.save_samples([true[i] for i in chosen], captions, folder / "true")
+
+
+def baseline(options: argparse.Namespace, data, parameters: int) -> dict[str, int]:
+    """How many layers make the end-to-end baseline, from sentences to clips, about as large."""
     text = TextModality.from_words(data[0][options.text_column])
     clip = (3, options.num_frames, options.size, options.size)
 
     def count(layers: int) -> int:
         return REPRESENTATIONS["identity"](clip, text, layers=layers).num_parameters()
 
-    layers = task.same_size(count, range(4, 17), parameters)
-    return lambda folder, steps: train_and_measure(options, folder, data, "identity", steps, layers=layers)
+    return {"layers": comparison.same_size(count, range(4, 17), parameters)}
 
 
 def main(argv: list[str] | None = None) -> None:
     options = parse_arguments(argv)
-    started = time.perf_counter()
-    logging.disable_progress_bar()
-    task.begin(options)
-    data = load_data(options, VideoModality(options.size, options.num_frames))
-    if not len(data[0]) or not len(data[1]):
-        raise ValueError(f"{len(data[0])} clips and {len(data[1])} held-out ones are too few.")
-    steps = task.scaled(STEPS[options.representation], options.scale)
-    metrics = train_and_measure(options, options.output, data, options.representation, steps)
-    task.write_metrics(options.output, metrics, started)
-    if options.compare:
-        train = direct_map(options, data, metrics["parameters"])
-        task.compare(train, options.output, metrics, TRIAL, options.resume)
-    print(json.dumps(metrics, indent=2))
+    task.run(options, load_data, train_and_measure, baseline, STEPS[options.representation], TRIAL)
     print(
         f"look at {options.output / 'samples.gif'}, {options.output / 'true.gif'} and {options.output / 'curves.png'}"
     )

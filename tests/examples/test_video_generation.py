@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
-from example_modules import load
+from example_modules import load, shorten
 from PIL import Image as PILImage
 from transformers import pipeline
 
@@ -51,37 +51,46 @@ def test_motions_are_those_that_their_names_say(data):
     assert sizes == [8 * 8, 24 * 24]
 
 
-@pytest.fixture
-def run(monkeypatch):
+@pytest.fixture(scope="module")
+def run():
     """Two steps a stage on small clips of a few pictures."""
     run = load("video_generation")
-    monkeypatch.setattr(run, "emoji_dataset", lambda _: pictures("dot", "heart", "red heart"))
-    monkeypatch.setattr(run, "STEPS", {name: dict.fromkeys(stages, 2) for name, stages in run.STEPS.items()})
-    monkeypatch.setattr(run, "RECIPES", {stage: {**recipe, "batch_size": 2} for stage, recipe in run.RECIPES.items()})
-    monkeypatch.setattr("task.is_held_out", lambda text: text in ("dot falls", "red heart jumps"))
-    monkeypatch.setattr(run, "TRIAL", 1)
-    return run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "emoji_dataset", lambda _: pictures("dot", "heart", "red heart"))
+        patch.setattr(run, "RECIPES", {stage: {**recipe, "batch_size": 2} for stage, recipe in run.RECIPES.items()})
+        patch.setattr("task.is_held_out", lambda text: text in ("dot falls", "red heart jumps"))
+        shorten(patch, run)
+        yield run
 
 
-def asked(tmp_path, *more: str) -> list[str]:
-    return [f"--output={tmp_path / 'out'}", "--things=3", "--size=16", "--num-frames=8", *more]
+def asked(folder, *more: str) -> list[str]:
+    return [f"--output={folder / 'out'}", "--things=3", "--size=16", "--num-frames=8", *more]
+
+
+@pytest.fixture(scope="module")
+def compared(run, tmp_path_factory):
+    """The folder of a run by way of latents, and end to end."""
+    folder = tmp_path_factory.mktemp("compared")
+    run.main(asked(folder, "--compare"))
+    return folder
 
 
 @pytest.mark.parametrize("representation", ["latents", "lowres"])
-def test_every_way_from_the_command_line(run, tmp_path, representation):
-    run.main(asked(tmp_path, f"--representation={representation}"))
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+def test_every_way_from_the_command_line(run, compared, tmp_path, representation):
+    folder = compared if representation == "latents" else tmp_path
+    if representation != "latents":
+        run.main(asked(folder, f"--representation={representation}"))
+    metrics = json.loads((folder / "out" / "metrics.json").read_text())
     assert {"heldout_retrieval_top1", "trajectory_error", "trajectory_error_true", "disturbed_psnr"} <= metrics.keys()
     assert (metrics["heldout_count"], metrics["clips"]) == (2, 34)
-    assert {path.name for path in (tmp_path / "out" / "clips").iterdir()} == {"0.mp4", "1.mp4"}
-    assert (tmp_path / "out" / "samples.gif").is_file() and (tmp_path / "out" / "true.gif").is_file()
-    made = pipeline("regeneration", model=str(tmp_path / "out" / "model"))("dot falls")
+    assert {path.name for path in (folder / "out" / "clips").iterdir()} == {"0.mp4", "1.mp4"}
+    assert (folder / "out" / "samples.gif").is_file() and (folder / "out" / "true.gif").is_file()
+    made = pipeline("regeneration", model=str(folder / "out" / "model"))("dot falls")
     assert len(made["video"]) == 8 and made["video"][0].size == (16, 16)
 
 
-def test_the_direct_map_is_as_large(run, tmp_path):
-    run.main(asked(tmp_path, "--compare"))
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+def test_the_baseline_is_as_large(compared):
+    metrics = json.loads((compared / "out" / "metrics.json").read_text())
     assert metrics["direct_parameters"] == pytest.approx(metrics["parameters"], rel=0.05)
     assert {"direct_heldout_retrieval_top1", "direct_trajectory_error"} <= metrics.keys()
 
