@@ -13,10 +13,9 @@ from ..parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, dif
 from ..parts.lengths import by_length
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
 from ..parts.pretrained import HubReference
+from .hosted.autoencoders import CHANNELS, codebook_size, sample_of, usual_shape
 
 KINDS = ("latents", "codes")
-CHANNELS = ("in_channels", "audio_channels", "num_channels", "input_channels")
-SIZES = ("sample_size", "image_size")
 
 
 class AutoencoderExtractorConfig(ExtractorConfig):
@@ -166,9 +165,9 @@ class AutoencoderExtractor(PreTrainedExtractor):
         kind = kind or ("codes" if hasattr(shell.net, "regularization") else "latents")
         config = AutoencoderExtractorConfig(
             autoencoder_config=shell.config.to_dict(),
-            target_shape=list(target_shape or _usual_shape(shell.net)),
+            target_shape=list(target_shape or usual_shape(shell.net)),
             kind=kind,
-            num_codes=_count_codes(shell.net) if kind == "codes" else None,
+            num_codes=codebook_size(shell.net) if kind == "codes" else None,
             hop_length=getattr(shell.net, "hop_length", None),
             **settings,
         )
@@ -247,7 +246,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
 
     def _decode(self, values: torch.Tensor) -> torch.Tensor:
         if self.config.kind == "latents":
-            return self._unfolded(_sample(self.autoencoder.net.decode(self._folded(values).to(self.dtype))), values)
+            return self._unfolded(sample_of(self.autoencoder.net.decode(self._folded(values).to(self.dtype))), values)
         codes = values.flatten(0, 1) if self.config.frame_by_frame else values
         return self._unfolded(self._of_codes(codes), values)
 
@@ -255,8 +254,8 @@ class AutoencoderExtractor(PreTrainedExtractor):
         net = self.autoencoder.net
         if hasattr(net, "quantize"):
             latents = net.quantize.embedding.weight[codes].movedim(-1, 1)
-            return _sample(net.decode(latents, force_not_quantize=True))
-        return _sample(net.decode(net.indices_to_latent(codes).to(self.dtype)))
+            return sample_of(net.decode(latents, force_not_quantize=True))
+        return sample_of(net.decode(net.indices_to_latent(codes).to(self.dtype)))
 
     def _folded(self, clips: torch.Tensor) -> torch.Tensor:
         """The frames of clips `(batch, channels, frames, ...)` as pictures, where they are read one by one."""
@@ -309,7 +308,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
                 regularisers.append((len(part), "commitment", decoded.commit_loss.mean()))
             elif codes is None:
                 regularisers.append((len(part), "divergence", self.config.kl_weight * divergence))
-            return self._unfolded(_sample(decoded), part)[..., : part.shape[-1]].float()
+            return self._unfolded(sample_of(decoded), part)[..., : part.shape[-1]].float()
 
         varies = self.config.target_shape[-1] is None
         reconstruction = by_length(reconstruct, target, target_mask if varies else None).values
@@ -330,26 +329,3 @@ class AutoencoderExtractor(PreTrainedExtractor):
         order = torch.rand(len(clips), clips.shape[2], device=clips.device).argsort(1)[:, : self.config.learned_frames]
         row = torch.arange(len(clips), device=clips.device)[:, None]
         return clips.movedim(2, 1)[row, order].movedim(1, 2), None if mask is None else mask[row, order]
-
-
-def _sample(decoded: Any) -> torch.Tensor:
-    return decoded if isinstance(decoded, torch.Tensor) else decoded.sample
-
-
-def _count_codes(net: nn.Module) -> int:
-    if hasattr(net, "quantize"):
-        return net.config["num_vq_embeddings"]
-    if hasattr(net, "regularization"):
-        return net.regularization.codebook_size
-    raise ValueError(f"`kind` is 'codes', but {type(net).__name__} does not quantise: it has latents only.")
-
-
-def _usual_shape(net: nn.Module) -> tuple[int | None, ...]:
-    """The shape of Y that the autoencoder's config says: square images, or audio that lasts for any time."""
-    channels = next((net.config[field] for field in CHANNELS if field in net.config), None)
-    size = next((net.config[field] for field in SIZES if net.config.get(field)), None)
-    if channels and hasattr(net, "hop_length"):
-        return channels, None
-    if channels and isinstance(size, int):
-        return channels, size, size
-    raise ValueError(f"`target_shape` is missing, and the config of {type(net).__name__} says none.")
