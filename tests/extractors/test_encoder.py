@@ -29,12 +29,6 @@ def of_images(**settings) -> EncoderExtractor:
     return EncoderExtractor.from_components(ViTConfig(**EYE), **settings)
 
 
-def clusters(number: int, shift: float = 0.0) -> torch.Tensor:
-    """Images of four kinds, next to each other: black, red, green and blue."""
-    kinds = torch.tensor([[-1.0, -1, -1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
-    return kinds.repeat_interleave(number, 0)[:, :, None, None].expand(-1, 3, 16, 16) * (0.98 + shift)
-
-
 @pytest.mark.parametrize(
     ("config", "target", "representation"),
     [
@@ -110,15 +104,6 @@ def test_images_of_any_size_are_made_as_large_as_the_encoder_takes():
     torch.testing.assert_close(extractor.encode(large).values, extractor.encode(flat).values, rtol=1e-4, atol=1e-5)
 
 
-def test_units_find_clusters_batch_by_batch():
-    extractor = of_images(pooled=True, num_codes=4)
-    extractor.fit_units(clusters(16, shift) for shift in (0, 0.01, 0.02))
-    codes = extractor.encode(clusters(3)).values.view(4, 3)
-    assert (codes == codes[:, :1]).all() and sorted(codes[:, 0].tolist()) == [0, 1, 2, 3]
-    distances = torch.cdist(extractor.features(clusters(1)).values, extractor.centroids).min(1).values
-    assert distances.max() < 0.1 * torch.pdist(extractor.centroids).min()
-
-
 def test_units_are_found_of_what_is_real():
     extractor = EncoderExtractor.from_components(HubertConfig(**EAR), num_codes=3)
     wave, mask = waves(200)(), torch.arange(200) < torch.tensor([200, 60, 100, 20])[:, None]
@@ -142,14 +127,6 @@ def test_units_are_saved(tmp_path):
     codes = reloaded.encode(images()).values
     assert torch.equal(codes, extractor.encode(images()).values)
     assert codes.shape == (4, 4, 4) and codes.min() >= 0 and codes.max() < 5 and codes.unique().numel() > 1
-
-
-def test_the_same_seed_finds_the_same_units():
-    extractor, found = of_images(num_codes=5), []
-    for seed in (0, 0, 1):
-        extractor.fit_units([images()], seed=seed)
-        found.append(extractor.centroids.clone())
-    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
 
 
 def test_units_must_be_found_first(tmp_path):

@@ -127,17 +127,6 @@ def test_padding_changes_nothing(make):
     torch.testing.assert_close(*losses, rtol=0, atol=0)
 
 
-def test_a_code_counts_the_levels_of_its_channels():
-    extractor, spread = of_codes(levels=[3, 2]), []
-    extractor.bottleneck.weight.data.zero_()
-    for bias, code in (([9.0, -9.0], 2), ([-9.0, 9.0], 3), ([0.0, 9.0], 4)):
-        extractor.bottleneck.bias.data = torch.tensor(bias)
-        assert extractor.encode(torch.zeros(1, 4, dtype=torch.long)).values.tolist() == [[code]]
-    extractor.spread.register_forward_pre_hook(lambda module, given: spread.append(given[0]))
-    extractor.decode(Representation(torch.arange(6)[:, None]))
-    assert spread[0][:, 0].tolist() == [[-1, -1], [0, -1], [1, -1], [-1, 1], [0, 1], [1, 1]]
-
-
 def test_new_codes_differ():
     assert of_codes().encode(texts()[0]).values.unique().numel() > 8  # of 15
 

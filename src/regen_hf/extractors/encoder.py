@@ -13,10 +13,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConf
 from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
 from ..parts.lengths import by_length
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
-from ..parts.pretrained import HubReference, freeze, hosted
-from .hosted.encoders import KINDS, checked, encoder_class, image_part, name_of, preprocessing
-
-ROWS_PER_UNIT = 16  # that k-means sees at once, so that its first guess has something to choose from
+from ..parts.pretrained import HubReference
+from .hosted.encoders import KINDS, encoder_class, image_part, load_encoder, name_of, preprocessing
+from .quantization import k_means, nearest
 
 
 class EncoderExtractorConfig(ExtractorConfig):
@@ -132,21 +131,9 @@ class EncoderExtractor(PreTrainedExtractor):
         """
         check_settings(EncoderExtractorConfig, settings)
 
-        def load(name: str, **kwargs) -> PreTrainedModel:
-            place = {key: kwargs[key] for key in ("revision", "subfolder", "trust_remote_code") if key in kwargs}
-            part = image_part(AutoConfig.from_pretrained(name, **place), pooled)
-            return checked(encoder_class(part), part).from_pretrained(name, config=part, **kwargs)
-
-        def build(config: PreTrainedConfig) -> PreTrainedModel:
-            part = image_part(config, pooled)
-            return checked(encoder_class(part), part)._from_config(part)
-
         if not settings.keys() & {"image_mean", "do_normalize"}:
             settings = {**preprocessing(encoder), **settings}
-        encoder = freeze(hosted(encoder, load, build))
-        encoder.config.architectures = [type(encoder).__name__]
-        if checked(encoder_class(encoder.config), encoder.config) is not type(encoder):
-            raise ValueError(f"`encoder` must be a {encoder_class(encoder.config).__name__}, got {name_of(encoder)}.")
+        encoder = load_encoder(encoder, pooled)
         config = EncoderExtractorConfig(
             encoder_config=encoder.config.to_dict(), kind=KINDS[encoder.main_input_name], layer=layer, pooled=pooled,
             **settings,
@@ -174,8 +161,7 @@ class EncoderExtractor(PreTrainedExtractor):
         if not self.fitted:
             raise ValueError(f"{type(self).__name__} has no units yet: find {self.config.num_codes} by `fit_units`.")
         features = self.features(target, target_mask)
-        vectors = features.values.movedim(1, -1).float()
-        codes = torch.cdist(vectors.flatten(0, -2), self.centroids.float()).argmin(-1).view(vectors.shape[:-1])
+        codes = nearest(features.values.movedim(1, -1), self.centroids)
         return Representation(codes if features.mask is None else codes * features.mask, features.mask)
 
     def features(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
@@ -193,28 +179,16 @@ class EncoderExtractor(PreTrainedExtractor):
         Raises:
             ValueError: if there are fewer features than units.
         """
-        try:
-            from sklearn.cluster import MiniBatchKMeans
-        except ImportError as error:
-            raise ImportError("units are found by scikit-learn: pip install 'regen_hf[units]'") from error
-
-        if (num_codes := self.config.num_codes) is None:
+        if self.config.num_codes is None:
             raise ValueError("`num_codes` is None: there are no units to find.")
-        kmeans = MiniBatchKMeans(num_codes, random_state=seed, n_init=3)
-        waiting: list[torch.Tensor] = []
-        for batch in targets:
-            features = self.features(*batch) if isinstance(batch, tuple | list) else self.features(batch)
-            vectors = features.values.movedim(1, -1)
-            waiting.append((vectors.flatten(0, -2) if features.mask is None else vectors[features.mask]).float().cpu())
-            if sum(map(len, waiting)) >= ROWS_PER_UNIT * num_codes:
-                kmeans.partial_fit(torch.cat(waiting).numpy())
-                waiting = []
-        if (rows := sum(map(len, waiting))) >= num_codes:
-            kmeans.partial_fit(torch.cat(waiting).numpy())
-        if not hasattr(kmeans, "cluster_centers_"):
-            raise ValueError(f"`targets` gave {rows} features, fewer than num_codes {num_codes}.")
-        self.centroids.copy_(torch.from_numpy(kmeans.cluster_centers_))
+        self.centroids.copy_(k_means(map(self._vectors, targets), self.config.num_codes, seed))
         self.fitted.fill_(True)
+
+    def _vectors(self, batch: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """The features of a batch of Y, or of (Y, mask), that are no padding, `(rows, width)`."""
+        features = self.features(*batch) if isinstance(batch, tuple | list) else self.features(batch)
+        vectors = features.values.movedim(1, -1)
+        return vectors.flatten(0, -2) if features.mask is None else vectors[features.mask]
 
     @property
     def _image_size(self) -> int:

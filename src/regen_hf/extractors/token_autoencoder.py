@@ -16,6 +16,7 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
 from .hosted.text_encoders import load_text_encoder, positions_of, width_of
+from .quantization import codes_to_levels, levels_to_codes, round_to_levels
 
 IGNORED = -100
 
@@ -186,7 +187,8 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         tokens, real = self._grouped(target, self._lengths(target, target_mask))
         with _at_rest(self):
             values = self._squeeze(tokens, real)
-        values = values.transpose(1, 2) if self.config.levels is None else self._codes(values)
+        levels = self.config.levels
+        values = values.transpose(1, 2) if levels is None else levels_to_codes(values, levels)
         if target_mask is None or self.config.length is not None:
             return Representation(values)
         return Representation(values.masked_fill(~(real if values.dim() == 2 else real[:, None]), 0), real)
@@ -270,18 +272,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
             return values.transpose(1, 2), real
         if ((wrong := (values < 0) | (values >= spec.num_codes)) & real).any():
             raise ValueError(f"`representation` must be {spec}, got the code {int(values[wrong & real][0])}.")
-        bases, levels = self._bases(values.device)
-        return values[..., None] // bases % levels * 2 / (levels - 1) - 1, real
-
-    def _bases(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a step of each channel counts for in a code, and how many there are."""
-        levels = torch.tensor(self.config.levels, device=device)
-        return levels.cumprod(0) // levels, levels
-
-    def _codes(self, values: torch.Tensor) -> torch.Tensor:
-        """Codes `(batch, groups)` of what `_squeeze` gives."""
-        bases, levels = self._bases(values.device)
-        return (((values + 1) / 2 * (levels - 1)).round().long() * bases).sum(-1)
+        return codes_to_levels(values, self.config.levels), real
 
     def _squeeze(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Latents, or the levels of codes from -1 to 1 with the gradient as if they were not rounded, `(batch, groups,
@@ -291,10 +282,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         values = self.bottleneck(hidden.unflatten(1, (-1, self.config.stride)).flatten(2))
         if self.config.levels is None:
             return F.layer_norm(values, values.shape[-1:])
-        steps = self._bases(values.device)[1] - 1
-        bounded = values.float().tanh()
-        rounded = ((bounded + 1) / 2 * steps).round() * 2 / steps - 1
-        return bounded + (rounded - bounded).detach()
+        return round_to_levels(values, self.config.levels)
 
     def _logits(self, values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Of each token and of the end, `(batch, codebooks, groups × stride, vocabulary_size + 1)`."""

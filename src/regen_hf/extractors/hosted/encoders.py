@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_TEXT_ENCODING_MAPPING,
@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import cached_file
 
-from ...parts.pretrained import HubReference
+from ...parts.pretrained import HubReference, freeze, hosted
 
 # What an encoder reads, by what its `forward` calls it.
 KINDS = {"pixel_values": "image", "input_values": "audio", "input_ids": "text"}
@@ -49,7 +49,31 @@ def image_part(config: PreTrainedConfig, pooled: bool) -> PreTrainedConfig:
     return part
 
 
-def checked(found: type[PreTrainedModel] | None, config: PreTrainedConfig) -> type[PreTrainedModel]:
+def load_encoder(encoder: str | HubReference | PreTrainedModel | PreTrainedConfig, pooled: bool) -> PreTrainedModel:
+    """An encoder by name or reference, live, or new from a config; it is frozen, and its config names its class.
+
+    Raises:
+        ValueError: if the model is no encoder.
+    """
+
+    def load(name: str, **kwargs) -> PreTrainedModel:
+        place = {key: kwargs[key] for key in ("revision", "subfolder", "trust_remote_code") if key in kwargs}
+        part = image_part(AutoConfig.from_pretrained(name, **place), pooled)
+        return _found(part).from_pretrained(name, config=part, **kwargs)
+
+    def build(config: PreTrainedConfig) -> PreTrainedModel:
+        part = image_part(config, pooled)
+        return _found(part)._from_config(part)
+
+    model = freeze(hosted(encoder, load, build))
+    model.config.architectures = [name_of(model)]
+    if (found := _found(model.config)) is not type(model):
+        raise ValueError(f"`encoder` must be a {found.__name__}, got {name_of(model)}.")
+    return model
+
+
+def _found(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    found = encoder_class(config)
     if found is None:
         raise ValueError(f"`encoder` must be an encoder of images, waves or text: {type(config).__name__} has none.")
     return found
