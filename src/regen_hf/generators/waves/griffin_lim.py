@@ -11,16 +11,7 @@ from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.randomness import row_generators
 from ...speech.spectral import LOG_MEL_FIELDS, LogMelConfig, from_log_mel
 
-MEL = (
-    "sampling_rate",
-    "n_fft",
-    "min_frequency",
-    "max_frequency",
-    "log_base",
-    "mel_floor",
-    "norm",
-    "mel_scale",
-)
+MEL = ("sampling_rate", "n_fft", "min_frequency", "max_frequency", "log_base", "mel_floor", "norm", "mel_scale")
 
 
 class GriffinLimGeneratorConfig(GeneratorConfig, LogMelConfig):
