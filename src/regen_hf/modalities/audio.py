@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, SequenceFeatureExtractor
 
-from .base import Modality
+from .base import Modality, leave_undecoded, padded
 from .waveforms import checked, opened
 
 
@@ -87,8 +87,8 @@ class AudioModality(Modality):
         waves = [each for _, each in waves]
         if self.normalize:
             waves = [(each - each.mean()) / np.sqrt(each.var() + 1e-7) for each in waves]
-        values, mask = _padded([each[None] for each in waves])
-        return {"input_values": values[:, 0], "padding_mask": mask.long()}
+        values, mask = padded([torch.from_numpy(each) for each in waves])
+        return {"input_values": values, "padding_mask": mask.long()}
 
     def as_target(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
         """`target`, `(batch, channels, samples)`, `torch.float32`, and `target_mask`, `(batch, samples)`, bool.
@@ -105,7 +105,7 @@ class AudioModality(Modality):
                 or lasts longer than `max_seconds`.
             ImportError: where audio must be resampled and the package soxr is missing, or soundfile to read a file.
         """
-        values, mask = _padded([each for _, each in self._read_all(examples, "target")])
+        values, mask = padded([torch.from_numpy(each) for _, each in self._read_all(examples, "target")])
         return {"target": values, "target_mask": mask}
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
@@ -149,9 +149,7 @@ class AudioModality(Modality):
         """Leaves audio undecoded, which datasets would do by torchcodec."""
         from datasets import Audio
 
-        if dataset.features is not None and isinstance(dataset.features[column], Audio):
-            return dataset.cast_column(column, Audio(decode=False))
-        return dataset
+        return leave_undecoded(dataset, column, Audio)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings; of a feature extractor, which is in a file of its own, the name of its class."""
@@ -269,11 +267,3 @@ def _quiet_places(samples: np.ndarray, longest: int, frame: int) -> list[int]:
         start = begin + int(np.flatnonzero(energy == energy.min())[-1]) * size + (size + 1) // 2
         places.append(start)
     return places
-
-
-def _padded(waves: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    lengths = torch.tensor([each.shape[1] for each in waves])
-    values = torch.zeros(len(waves), waves[0].shape[0], int(lengths.max()))
-    for row, each in zip(values, waves, strict=True):
-        row[:, : each.shape[1]] = torch.from_numpy(each)
-    return values, torch.arange(values.shape[-1]) < lengths[:, None]
