@@ -7,16 +7,12 @@ from extractors.conformance import ExtractorConformance
 from transformers import (
     AutoModel,
     BertConfig,
-    BertForMaskedLM,
     BertModel,
-    FNetConfig,
     ModernBertConfig,
     RobertaConfig,
-    T5Config,
 )
 
 from regen_hf import (
-    HubReference,
     RegenerationModel,
     Representation,
     RepresentationSpec,
@@ -129,17 +125,6 @@ def test_padding_changes_nothing(make):
         assert rows(extractor.decode(alone))[0] == rows(back)[row]
     losses = [extractor(each, mask).loss for each in (ids, ids.masked_fill(~mask, 3))]
     torch.testing.assert_close(*losses, rtol=0, atol=0)
-
-
-def test_a_code_counts_the_levels_of_its_channels():
-    extractor, spread = of_codes(levels=[3, 2]), []
-    extractor.bottleneck.weight.data.zero_()
-    for bias, code in (([9.0, -9.0], 2), ([-9.0, 9.0], 3), ([0.0, 9.0], 4)):
-        extractor.bottleneck.bias.data = torch.tensor(bias)
-        assert extractor.encode(torch.zeros(1, 4, dtype=torch.long)).values.tolist() == [[code]]
-    extractor.spread.register_forward_pre_hook(lambda module, given: spread.append(given[0]))
-    extractor.decode(Representation(torch.arange(6)[:, None]))
-    assert spread[0][:, 0].tolist() == [[-1, -1], [0, -1], [1, -1], [-1, 1], [0, 1], [1, 1]]
 
 
 def test_new_codes_differ():
@@ -289,21 +274,6 @@ def test_settings_that_make_no_sense_are_named(settings, message):
         of_codes(strides=4)
 
 
-@pytest.mark.parametrize("part, message", [
-    (tiny.gpt2(), "`encoder` must see all of a text and none of its padding, as BERT does; GPT2Model does not"),
-    (FNetConfig(vocab_size=20, hidden_size=16, num_hidden_layers=1, intermediate_size=16), "FNetModel does not"),
-    (T5Config(vocab_size=20, d_model=16, num_layers=1), "`encoder` T5Model does not read `inputs_embeds`"),
-    (tiny.vit(), "`encoder` ViTModel does not read `inputs_embeds`"),
-    (BertForMaskedLM(bert()), "`encoder` must be what AutoModel gives, BertForMaskedLM is not"),
-    (HubReference("google-bert/bert-base-uncased"), "`encoder` gets embeddings of its own"),
-], ids=lambda value: type(value).__name__)  # fmt: skip
-def test_what_is_no_encoder_is_refused(part, message):
-    with pytest.raises(ValueError, match=message):
-        TokenAutoencoderExtractor.from_components(part, 20)
-    with pytest.raises(ValueError, match="`decoder`"):
-        TokenAutoencoderExtractor.from_components(bert(), 20, decoder=part)
-
-
 LAYERS = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
 
 
@@ -322,21 +292,3 @@ def test_encoder_and_decoder_may_differ(decoder, tmp_path):
     assert type(reloaded.decoder) is type(extractor.decoder) is not BertModel
     codes = extractor.encode(ids, mask)
     assert rows(reloaded.decode(codes)) == rows(extractor.decode(codes))
-
-
-def test_a_pretrained_encoder_keeps_what_it_knows_of_tokens(tmp_path):
-    encoder = BertModel(bert())
-    encoder.save_pretrained(tmp_path)
-    tokens = encoder.get_input_embeddings().weight
-    same, other = (TokenAutoencoderExtractor.from_components(str(tmp_path), size) for size in (20, 19))
-    assert torch.equal(same.embedding.weight[:20], tokens) and same.embedding.weight.shape == (22, 16)
-    assert not torch.equal(other.embedding.weight[:19], tokens[:19])
-    weights = [model.encoder.layer[0].output.dense.weight for model in (encoder, same.encoder, same.decoder)]
-    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
-
-
-def test_a_frozen_encoder_stays_frozen_and_the_decoder_learns(tmp_path):
-    TokenAutoencoderExtractor.from_components(BertModel(bert()).requires_grad_(False), 20).save_pretrained(tmp_path)
-    reloaded = AutoModel.from_pretrained(tmp_path)
-    assert not any(parameter.requires_grad for parameter in reloaded.encoder.parameters())
-    assert all(parameter.requires_grad for parameter in reloaded.decoder.parameters())

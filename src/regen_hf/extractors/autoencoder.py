@@ -13,10 +13,9 @@ from ..parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, dif
 from ..parts.lengths import by_length
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
 from ..parts.pretrained import HubReference
+from .hosted import autoencoders
 
 KINDS = ("latents", "codes")
-CHANNELS = ("in_channels", "audio_channels", "num_channels", "input_channels")
-SIZES = ("sample_size", "image_size")
 
 
 class AutoencoderExtractorConfig(ExtractorConfig):
@@ -97,17 +96,10 @@ class AutoencoderExtractorConfig(ExtractorConfig):
 
     @property
     def normalization(self) -> tuple[list[float], list[float]] | None:
-        """As diffusers' pipelines do it: `(latents - mean) / std * scaling_factor`, or with one `shift_factor`."""
-        described, channels = self._described, self.representation_shape[0]
-        mean, std = described.get("latents_mean"), described.get("latents_std")
-        scale, shift = described.get("scaling_factor") or 1.0, described.get("shift_factor") or 0.0
-        if self.kind == "codes" or (mean is None and (scale, shift) == (1.0, 0.0)):
+        """That of diffusers' pipelines."""
+        if self.kind == "codes":
             return None
-        mean = [shift] * channels if mean is None else list(mean)
-        std = [1.0] * channels if std is None else list(std)
-        if len(mean) != channels or any(isinstance(value, list | tuple) for value in mean):
-            return None  # statistics of each place, which such an autoencoder applies itself
-        return mean, [value / scale for value in std]
+        return autoencoders.latent_statistics(self._described, self.representation_shape[0])
 
 
 class AutoencoderExtractor(PreTrainedExtractor):
@@ -166,9 +158,9 @@ class AutoencoderExtractor(PreTrainedExtractor):
         kind = kind or ("codes" if hasattr(shell.net, "regularization") else "latents")
         config = AutoencoderExtractorConfig(
             autoencoder_config=shell.config.to_dict(),
-            target_shape=list(target_shape or _usual_shape(shell.net)),
+            target_shape=list(target_shape or autoencoders.usual_shape(shell.net)),
             kind=kind,
-            num_codes=_count_codes(shell.net) if kind == "codes" else None,
+            num_codes=autoencoders.codebook_size(shell.net) if kind == "codes" else None,
             hop_length=getattr(shell.net, "hop_length", None),
             **settings,
         )
@@ -200,8 +192,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
         return [*sizes[:-1], None] if shape[-1] is None else sizes
 
     def _misfit(self, shape: tuple[int | None, ...]) -> str:
-        described = self.autoencoder.net.config
-        field = next((field for field in CHANNELS if field in described), None)
+        described, field = self.autoencoder.net.config, autoencoders.channels_field(self.autoencoder.net)
         if field and described[field] != shape[0] and described.get("out_channels") != shape[0]:
             return f"{self._name} has {field} {described[field]}, but target_shape is {shape}"
         return f"{self._name} cannot take target_shape {shape}"
@@ -237,26 +228,20 @@ class AutoencoderExtractor(PreTrainedExtractor):
             )
 
     def _encode(self, target: torch.Tensor) -> torch.Tensor:
-        latents, codes, _ = self._latents(self._folded(target))
+        latents, codes, _ = self._latents(target)
         if self.config.kind == "latents":
             return self._unfolded(latents, target)
         if codes is None:
-            codes = self.autoencoder.net.quantize(latents)[2][2].reshape(len(latents), *latents.shape[2:])
+            codes = autoencoders.quantize(self.autoencoder.net, latents)
         codes = codes.long()
         return codes.unflatten(0, (len(target), -1)) if self.config.frame_by_frame else codes
 
     def _decode(self, values: torch.Tensor) -> torch.Tensor:
         if self.config.kind == "latents":
-            return self._unfolded(_sample(self.autoencoder.net.decode(self._folded(values).to(self.dtype))), values)
+            decoded = self.autoencoder.net.decode(self._folded(values).to(self.dtype))
+            return self._unfolded(autoencoders.sample_of(decoded), values)
         codes = values.flatten(0, 1) if self.config.frame_by_frame else values
-        return self._unfolded(self._of_codes(codes), values)
-
-    def _of_codes(self, codes: torch.Tensor) -> torch.Tensor:
-        net = self.autoencoder.net
-        if hasattr(net, "quantize"):
-            latents = net.quantize.embedding.weight[codes].movedim(-1, 1)
-            return _sample(net.decode(latents, force_not_quantize=True))
-        return _sample(net.decode(net.indices_to_latent(codes).to(self.dtype)))
+        return self._unfolded(autoencoders.decode_codes(self.autoencoder.net, codes, self.dtype), values)
 
     def _folded(self, clips: torch.Tensor) -> torch.Tensor:
         """The frames of clips `(batch, channels, frames, ...)` as pictures, where they are read one by one."""
@@ -266,27 +251,12 @@ class AutoencoderExtractor(PreTrainedExtractor):
         """Pictures as the frames of as many clips as there are."""
         return pictures.unflatten(0, (len(clips), -1)).movedim(1, 2) if self.config.frame_by_frame else pictures
 
-    def _latents(
-        self, target: torch.Tensor, sampled: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """The latents, their codes, and their divergence from a unit Gaussian, a value for each number."""
-        net = self.autoencoder.net
+    def _latents(self, target: torch.Tensor, sampled: bool = False):
+        """As `hosted.autoencoders.encode` gives them, of pictures for clips and of audio in whole latents."""
+        target = self._folded(target)
         if self.config.target_shape[-1] is None:
             target = nn.functional.pad(target, (0, -target.shape[-1] % self.config.hop_length))
-        if net.config.get("is_causal"):  # `decode` drops as many frames, and `forward` repeats the first one
-            first = target[:, :, :1].expand(-1, -1, net.temporal_compression_ratio - 1, *[-1] * (target.ndim - 3))
-            target = torch.cat([first, target], dim=2)
-        encoded = net.encode(target)
-        if isinstance(encoded, tuple) and not hasattr(encoded, "keys"):
-            return *encoded, None
-        if hasattr(encoded, "latent_dist"):
-            posterior = encoded.latent_dist
-            latents = posterior.sample() if sampled else posterior.mode()
-            if hasattr(posterior, "logvar"):
-                return latents, None, 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
-        else:
-            latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent
-        return latents, None, 0.5 * latents.float().square().mean()
+        return autoencoders.encode(self.autoencoder.net, target, sampled)
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
         """The loss of reconstructing `target` `(batch, *config.target_shape)`.
@@ -301,7 +271,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
         regularisers: list[tuple[int, str, torch.Tensor]] = []
 
         def reconstruct(part: torch.Tensor) -> torch.Tensor:
-            latents, codes, divergence = self._latents(self._folded(part.to(self.dtype)), sampled=True)
+            latents, codes, divergence = self._latents(part.to(self.dtype), sampled=True)
             if self.config.latent_noise:
                 latents = latents + self.config.latent_noise * torch.randn_like(latents)
             decoded = self.autoencoder.net.decode(latents)
@@ -309,7 +279,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
                 regularisers.append((len(part), "commitment", decoded.commit_loss.mean()))
             elif codes is None:
                 regularisers.append((len(part), "divergence", self.config.kl_weight * divergence))
-            return self._unfolded(_sample(decoded), part)[..., : part.shape[-1]].float()
+            return self._unfolded(autoencoders.sample_of(decoded), part)[..., : part.shape[-1]].float()
 
         varies = self.config.target_shape[-1] is None
         reconstruction = by_length(reconstruct, target, target_mask if varies else None).values
@@ -330,26 +300,3 @@ class AutoencoderExtractor(PreTrainedExtractor):
         order = torch.rand(len(clips), clips.shape[2], device=clips.device).argsort(1)[:, : self.config.learned_frames]
         row = torch.arange(len(clips), device=clips.device)[:, None]
         return clips.movedim(2, 1)[row, order].movedim(1, 2), None if mask is None else mask[row, order]
-
-
-def _sample(decoded: Any) -> torch.Tensor:
-    return decoded if isinstance(decoded, torch.Tensor) else decoded.sample
-
-
-def _count_codes(net: nn.Module) -> int:
-    if hasattr(net, "quantize"):
-        return net.config["num_vq_embeddings"]
-    if hasattr(net, "regularization"):
-        return net.regularization.codebook_size
-    raise ValueError(f"`kind` is 'codes', but {type(net).__name__} does not quantise: it has latents only.")
-
-
-def _usual_shape(net: nn.Module) -> tuple[int | None, ...]:
-    """The shape of Y that the autoencoder's config says: square images, or audio that lasts for any time."""
-    channels = next((net.config[field] for field in CHANNELS if field in net.config), None)
-    size = next((net.config[field] for field in SIZES if net.config.get(field)), None)
-    if channels and hasattr(net, "hop_length"):
-        return channels, None
-    if channels and isinstance(size, int):
-        return channels, size, size
-    raise ValueError(f"`target_shape` is missing, and the config of {type(net).__name__} says none.")

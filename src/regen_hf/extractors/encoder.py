@@ -1,35 +1,21 @@
 """Y′ by a pretrained encoder, with no way back: its features, or units that its features are put into."""
 
-import copy
-import json
 import math
-import warnings
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
 from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
-    MODEL_FOR_TEXT_ENCODING_MAPPING,
-    MODEL_MAPPING,
-)
-from transformers.utils import cached_file
 
 from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
 from ..parts.lengths import by_length
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
-from ..parts.pretrained import HubReference, freeze, hosted
-
-# What an encoder reads, by what its `forward` calls it.
-KINDS = {"pixel_values": "image", "input_values": "audio", "input_ids": "text"}
-ROWS_PER_UNIT = 16  # that k-means sees at once, so that its first guess has something to choose from
+from ..parts.pretrained import HubReference
+from .hosted.encoders import KINDS, encoder_class, image_part, load_encoder, name_of, preprocessing
+from .quantization import k_means, nearest
 
 
 class EncoderExtractorConfig(ExtractorConfig):
@@ -86,34 +72,6 @@ class EncoderExtractorConfig(ExtractorConfig):
         for kernel, stride in reversed(list(pairs)):
             field = (field - 1) * stride + kernel
         return field
-
-
-def encoder_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
-    """The class whose features are Y′; `None` where what the config describes is no encoder of one thing."""
-    named = (config.architectures or [""])[0]
-    if named.endswith("WithProjection"):
-        return getattr(transformers, named)
-    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
-        return MODEL_FOR_TEXT_ENCODING_MAPPING[type(config)]
-    several = config.is_encoder_decoder or config.get_text_config() is not config
-    if several or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
-        return None
-    found = MODEL_MAPPING.get(type(config), None)
-    kind = KINDS.get(getattr(found, "main_input_name", None))
-    if kind is None or hasattr(found, "decode"):
-        return None
-    return None if kind == "audio" and not hasattr(config, "conv_stride") else found  # others read spectrograms
-
-
-def image_part(config: PreTrainedConfig, pooled: bool) -> PreTrainedConfig:
-    """The part of CLIP, SigLIP and their like that reads images, with the projection where it is to be pooled."""
-    if not hasattr(MODEL_MAPPING.get(type(config), None), "get_text_features"):
-        return config
-    part = copy.deepcopy(config.vision_config)
-    projected = f"{MODEL_MAPPING[type(part)].__name__}WithProjection"
-    if pooled and hasattr(transformers, projected):
-        part.architectures, part.projection_dim = [projected], config.projection_dim
-    return part
 
 
 class EncoderExtractor(PreTrainedExtractor):
@@ -173,21 +131,9 @@ class EncoderExtractor(PreTrainedExtractor):
         """
         check_settings(EncoderExtractorConfig, settings)
 
-        def load(name: str, **kwargs) -> PreTrainedModel:
-            place = {key: kwargs[key] for key in ("revision", "subfolder", "trust_remote_code") if key in kwargs}
-            part = image_part(AutoConfig.from_pretrained(name, **place), pooled)
-            return _checked(encoder_class(part), part).from_pretrained(name, config=part, **kwargs)
-
-        def build(config: PreTrainedConfig) -> PreTrainedModel:
-            part = image_part(config, pooled)
-            return _checked(encoder_class(part), part)._from_config(part)
-
         if not settings.keys() & {"image_mean", "do_normalize"}:
-            settings = {**_preprocessing(encoder), **settings}
-        encoder = freeze(hosted(encoder, load, build))
-        encoder.config.architectures = [type(encoder).__name__]
-        if _checked(encoder_class(encoder.config), encoder.config) is not type(encoder):
-            raise ValueError(f"`encoder` must be a {encoder_class(encoder.config).__name__}, got {_name(encoder)}.")
+            settings = {**preprocessing(encoder), **settings}
+        encoder = load_encoder(encoder, pooled)
         config = EncoderExtractorConfig(
             encoder_config=encoder.config.to_dict(), kind=KINDS[encoder.main_input_name], layer=layer, pooled=pooled,
             **settings,
@@ -215,8 +161,7 @@ class EncoderExtractor(PreTrainedExtractor):
         if not self.fitted:
             raise ValueError(f"{type(self).__name__} has no units yet: find {self.config.num_codes} by `fit_units`.")
         features = self.features(target, target_mask)
-        vectors = features.values.movedim(1, -1).float()
-        codes = torch.cdist(vectors.flatten(0, -2), self.centroids.float()).argmin(-1).view(vectors.shape[:-1])
+        codes = nearest(features.values.movedim(1, -1), self.centroids)
         return Representation(codes if features.mask is None else codes * features.mask, features.mask)
 
     def features(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
@@ -234,28 +179,16 @@ class EncoderExtractor(PreTrainedExtractor):
         Raises:
             ValueError: if there are fewer features than units.
         """
-        try:
-            from sklearn.cluster import MiniBatchKMeans
-        except ImportError as error:
-            raise ImportError("units are found by scikit-learn: pip install 'regen_hf[units]'") from error
-
-        if (num_codes := self.config.num_codes) is None:
+        if self.config.num_codes is None:
             raise ValueError("`num_codes` is None: there are no units to find.")
-        kmeans = MiniBatchKMeans(num_codes, random_state=seed, n_init=3)
-        waiting: list[torch.Tensor] = []
-        for batch in targets:
-            features = self.features(*batch) if isinstance(batch, tuple | list) else self.features(batch)
-            vectors = features.values.movedim(1, -1)
-            waiting.append((vectors.flatten(0, -2) if features.mask is None else vectors[features.mask]).float().cpu())
-            if sum(map(len, waiting)) >= ROWS_PER_UNIT * num_codes:
-                kmeans.partial_fit(torch.cat(waiting).numpy())
-                waiting = []
-        if (rows := sum(map(len, waiting))) >= num_codes:
-            kmeans.partial_fit(torch.cat(waiting).numpy())
-        if not hasattr(kmeans, "cluster_centers_"):
-            raise ValueError(f"`targets` gave {rows} features, fewer than num_codes {num_codes}.")
-        self.centroids.copy_(torch.from_numpy(kmeans.cluster_centers_))
+        self.centroids.copy_(k_means(map(self._vectors, targets), self.config.num_codes, seed))
         self.fitted.fill_(True)
+
+    def _vectors(self, batch: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """The features of a batch of Y, or of (Y, mask), that are no padding, `(rows, width)`."""
+        features = self.features(*batch) if isinstance(batch, tuple | list) else self.features(batch)
+        vectors = features.values.movedim(1, -1)
+        return vectors.flatten(0, -2) if features.mask is None else vectors[features.mask]
 
     @property
     def _image_size(self) -> int:
@@ -294,7 +227,7 @@ class EncoderExtractor(PreTrainedExtractor):
     def _layer(self, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
         if not -len(hidden_states) <= self.config.layer < len(hidden_states):
             raise ValueError(
-                f"`layer` must be 0 to {len(hidden_states) - 1} for {_name(self.encoder)}, got {self.config.layer}."
+                f"`layer` must be 0 to {len(hidden_states) - 1} for {name_of(self.encoder)}, got {self.config.layer}."
             )
         return hidden_states[self.config.layer]
 
@@ -335,40 +268,3 @@ class EncoderExtractor(PreTrainedExtractor):
     @property
     def is_trainable(self) -> bool:
         return False
-
-
-def _name(model: PreTrainedModel) -> str:
-    return type(model).__name__
-
-
-def _checked(found: type[PreTrainedModel] | None, config: PreTrainedConfig) -> type[PreTrainedModel]:
-    if found is None:
-        raise ValueError(f"`encoder` must be an encoder of images, waves or text: {type(config).__name__} has none.")
-    return found
-
-
-def _preprocessing(encoder: Any) -> dict[str, Any]:
-    """How the encoder takes its input, as the preprocessor_config.json at its name says."""
-    if isinstance(encoder, PreTrainedModel | PreTrainedConfig):
-        if getattr(encoder, "name_or_path", "") and isinstance(encoder, PreTrainedModel):
-            warnings.warn(
-                f"how {_name(encoder)} takes images or waves is found at a name only: it is taken for "
-                "image_mean and image_std of 0.5, or no do_normalize, unless they are given.",
-                stacklevel=3,
-            )
-        return {}
-    name, place = (encoder.name, encoder.place) if isinstance(encoder, HubReference) else (encoder, {})
-    # a file that is not there is none; one that cannot be looked for is an error
-    found = cached_file(name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False, **place)
-    said = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
-    if "image_mean" in said:
-        crop = said.get("crop_size") if said.get("do_center_crop", True) else None
-        size = crop or said.get("size")
-        size = size.get("height", size.get("shortest_edge")) if isinstance(size, dict) else size
-        raw = said.get("do_normalize") is False
-        return {
-            "image_mean": [0.0] * 3 if raw else said["image_mean"],
-            "image_std": [1.0] * 3 if raw else said["image_std"],
-            "image_size": size,
-        }
-    return {key: said[key] for key in ("sampling_rate", "do_normalize") if key in said}

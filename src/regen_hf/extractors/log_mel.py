@@ -5,50 +5,20 @@ import torch
 from ..parts.contracts import ExtractorConfig, RuleExtractor
 from ..parts.lengths import by_length
 from ..parts.outputs import Representation, RepresentationSpec
-from ..speech.spectral import log_mel
+from ..speech.spectral import LOG_MEL_FIELDS, LogMelConfig, log_mel
 
 
-class LogMelExtractorConfig(ExtractorConfig):
+class LogMelExtractorConfig(ExtractorConfig, LogMelConfig):
     """
-    The defaults are those of `SpeechT5FeatureExtractor`, so that `microsoft/speecht5_hifigan` makes waves of it again.
+    The fields of [`LogMelConfig`], by whose defaults `microsoft/speecht5_hifigan` makes waves of Y′ again, and:
 
     Args:
-        sampling_rate: samples a second.
-        n_fft: size of the Fourier transform.
-        hop_length: samples from one frame to the next.
-        win_length: samples of the Hann window.
-        num_mels: how many mel bins.
-        min_frequency, max_frequency: in Hz, where the first bin begins and the last one ends.
-        log_base: 10 or, as UnivNet has it, e.
-        mel_floor: smaller values count as this one.
-        norm, mel_scale: as `transformers.audio_utils.mel_filter_bank` takes them.
         num_samples: the length of every wave, or `None` where it varies.
     """
 
     model_type = "regen_log_mel"
 
-    sampling_rate: int = 16000
-    n_fft: int = 1024
-    hop_length: int = 256
-    win_length: int = 1024
-    num_mels: int = 80
-    min_frequency: float | int = 80
-    max_frequency: float | int = 7600
-    log_base: float | int = 10
-    mel_floor: float = 1e-10
-    norm: str | None = "slaney"
-    mel_scale: str = "slaney"
     num_samples: int | None = None
-
-    def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
-        if self.win_length > self.n_fft:
-            raise ValueError(f"`win_length` must be at most n_fft {self.n_fft}, got {self.win_length}.")
-        if not 0 <= self.min_frequency < self.max_frequency <= self.sampling_rate / 2:
-            raise ValueError(
-                f"`min_frequency` and `max_frequency` must be between 0 and half the sampling rate, "
-                f"{self.sampling_rate / 2:g}, got {self.min_frequency} and {self.max_frequency}."
-            )
 
     @property
     def target_spec(self) -> RepresentationSpec:
@@ -87,9 +57,5 @@ class LogMelExtractor(RuleExtractor):
             raise ValueError(
                 f"`target` must be longer than half of n_fft {config.n_fft}, got {wave.shape[-1]} samples."
             )
-        names = (
-            "sampling_rate", "num_mels", "n_fft", "hop_length", "win_length", "min_frequency", "max_frequency",
-            "log_base", "mel_floor", "norm", "mel_scale",
-        )  # fmt: skip
-        settings = {name: getattr(config, name) for name in names}
+        settings = {name: getattr(config, name) for name in LOG_MEL_FIELDS}
         return log_mel(wave[:, 0], pad_mode="reflect", **settings).to(wave.dtype)

@@ -4,19 +4,19 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
 from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
-from ..parts.pretrained import hosted, refuse_reference
+from .hosted.text_encoders import load_text_encoder, positions_of, width_of
+from .quantization import codes_to_levels, levels_to_codes, round_to_levels
 
 IGNORED = -100
 
@@ -121,9 +121,9 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         channels = config.latent_channels if config.levels is None else len(config.levels)
         # the two beyond the vocabulary are the end and what stands for a hidden token
         self._hidden = config.vocabulary_size + 1
-        self.embedding = nn.Embedding(config.num_codebooks * (config.vocabulary_size + 2), _width(self.encoder))
+        self.embedding = nn.Embedding(config.num_codebooks * (config.vocabulary_size + 2), width_of(self.encoder))
         self.bottleneck = nn.Linear(config.stride * self.encoder.config.hidden_size, channels)
-        self.spread = nn.Linear(channels, config.stride * _width(self.decoder))
+        self.spread = nn.Linear(channels, config.stride * width_of(self.decoder))
         self.head = nn.Linear(self.decoder.config.hidden_size, config.num_codebooks * (config.vocabulary_size + 1))
         self.post_init()
         if config.length is not None:
@@ -154,11 +154,11 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
             ValueError: if one of them does not see all of a text at once, or has too few positions for `length`.
         """
         check_settings(TokenAutoencoderExtractorConfig, settings)
-        encoder = _load(encoder, "encoder")
+        encoder = load_text_encoder(encoder, "encoder")
         if decoder is None:
             decoder = copy.deepcopy(encoder.config)
             decoder.frozen = False
-        decoder = _load(decoder, "decoder")
+        decoder = load_text_encoder(decoder, "decoder")
         tokens = encoder.get_input_embeddings().weight.detach().clone()
         for part in (encoder, decoder):  # which are given embeddings, and need no words
             padding = getattr(part.get_input_embeddings(), "padding_idx", None) or 0
@@ -187,7 +187,8 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         tokens, real = self._grouped(target, self._lengths(target, target_mask))
         with _at_rest(self):
             values = self._squeeze(tokens, real)
-        values = values.transpose(1, 2) if self.config.levels is None else self._codes(values)
+        levels = self.config.levels
+        values = values.transpose(1, 2) if levels is None else levels_to_codes(values, levels)
         if target_mask is None or self.config.length is not None:
             return Representation(values)
         return Representation(values.masked_fill(~(real if values.dim() == 2 else real[:, None]), 0), real)
@@ -271,18 +272,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
             return values.transpose(1, 2), real
         if ((wrong := (values < 0) | (values >= spec.num_codes)) & real).any():
             raise ValueError(f"`representation` must be {spec}, got the code {int(values[wrong & real][0])}.")
-        bases, levels = self._bases(values.device)
-        return values[..., None] // bases % levels * 2 / (levels - 1) - 1, real
-
-    def _bases(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a step of each channel counts for in a code, and how many there are."""
-        levels = torch.tensor(self.config.levels, device=device)
-        return levels.cumprod(0) // levels, levels
-
-    def _codes(self, values: torch.Tensor) -> torch.Tensor:
-        """Codes `(batch, groups)` of what `_squeeze` gives."""
-        bases, levels = self._bases(values.device)
-        return (((values + 1) / 2 * (levels - 1)).round().long() * bases).sum(-1)
+        return codes_to_levels(values, self.config.levels), real
 
     def _squeeze(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Latents, or the levels of codes from -1 to 1 with the gradient as if they were not rounded, `(batch, groups,
@@ -292,10 +282,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         values = self.bottleneck(hidden.unflatten(1, (-1, self.config.stride)).flatten(2))
         if self.config.levels is None:
             return F.layer_norm(values, values.shape[-1:])
-        steps = self._bases(values.device)[1] - 1
-        bounded = values.float().tanh()
-        rounded = ((bounded + 1) / 2 * steps).round() * 2 / steps - 1
-        return bounded + (rounded - bounded).detach()
+        return round_to_levels(values, self.config.levels)
 
     def _logits(self, values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Of each token and of the end, `(batch, codebooks, groups × stride, vocabulary_size + 1)`."""
@@ -312,7 +299,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         """Raises `ValueError` if there are fewer positions than tokens."""
         tokens = groups * self.config.stride
         for part in (self.encoder, self.decoder):
-            if (room := _room(part)) is not None and tokens > room:
+            if (room := positions_of(part)) is not None and tokens > room:
                 raise ValueError(
                     f"{type(part).__name__} has {room} positions, but {groups} groups of {self.config.stride} tokens "
                     f"need {tokens}."
@@ -341,49 +328,3 @@ def _filled(mask: torch.Tensor, size: tuple[int, ...], name: str) -> torch.Tenso
             f"{mask.dtype}."
         )
     return lengths
-
-
-def _load(part: Any, name: str) -> PreTrainedModel:
-    """A transformers encoder of text by name, live, or new from a config."""
-    refuse_reference(part, name)
-    try:
-        model = hosted(part, AutoModel.from_pretrained, AutoModel.from_config)
-    except TypeError as error:
-        raise TypeError(f"`{name}`: {error}") from error
-    if type(model) is not MODEL_MAPPING.get(type(model.config), None):
-        raise ValueError(f"`{name}` must be what AutoModel gives, {type(model).__name__} is not.")
-    _probe(model, name)
-    return model
-
-
-@torch.no_grad()
-def _probe(model: PreTrainedModel, name: str) -> None:
-    """Raises `ValueError` where the first position does not see the last, or sees it though it is padding."""
-    training, masks = model.training, torch.tensor([[1, 1], [1, 0]], device=model.device)
-    model.eval()
-    try:
-        embeds = torch.zeros(2, 2, _width(model), dtype=model.dtype, device=model.device)
-        embeds[1, 1] = torch.linspace(-1, 1, embeds.shape[2])
-        states = [model(inputs_embeds=embeds, attention_mask=mask.expand(2, -1)).last_hidden_state for mask in masks]
-    except Exception as error:
-        raise ValueError(f"`{name}` {type(model).__name__} does not read `inputs_embeds`: {error}") from error
-    finally:
-        model.train(training)
-    whole, padded = (each[:, 0] for each in states)
-    if torch.equal(*whole) or not torch.allclose(*padded, atol=1e-3):
-        raise ValueError(
-            f"`{name}` must see all of a text and none of its padding, as BERT does; {type(model).__name__} does not."
-        )
-
-
-def _width(model: PreTrainedModel) -> int:
-    """The size of the embeddings that it reads; those that it gives may be of another."""
-    return model.get_input_embeddings().embedding_dim
-
-
-def _room(model: PreTrainedModel) -> int | None:
-    """How many positions there is a learned embedding for, or `None` where positions are not learned."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None

@@ -1,10 +1,8 @@
 """Waveforms as X and as Y."""
 
-import io
-import os
 import warnings
 import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, SequenceFeatureExtractor
 
-from .base import Modality
+from .base import Modality, leave_undecoded, padded
+from .waveforms import checked, opened
 
 
 class AudioModality(Modality):
@@ -88,8 +87,8 @@ class AudioModality(Modality):
         waves = [each for _, each in waves]
         if self.normalize:
             waves = [(each - each.mean()) / np.sqrt(each.var() + 1e-7) for each in waves]
-        values, mask = _padded([each[None] for each in waves])
-        return {"input_values": values[:, 0], "padding_mask": mask.long()}
+        values, mask = padded([torch.from_numpy(each) for each in waves])
+        return {"input_values": values, "padding_mask": mask.long()}
 
     def as_target(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
         """`target`, `(batch, channels, samples)`, `torch.float32`, and `target_mask`, `(batch, samples)`, bool.
@@ -106,7 +105,7 @@ class AudioModality(Modality):
                 or lasts longer than `max_seconds`.
             ImportError: where audio must be resampled and the package soxr is missing, or soundfile to read a file.
         """
-        values, mask = _padded([each for _, each in self._read_all(examples, "target")])
+        values, mask = padded([torch.from_numpy(each) for _, each in self._read_all(examples, "target")])
         return {"target": values, "target_mask": mask}
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
@@ -150,9 +149,7 @@ class AudioModality(Modality):
         """Leaves audio undecoded, which datasets would do by torchcodec."""
         from datasets import Audio
 
-        if dataset.features is not None and isinstance(dataset.features[column], Audio):
-            return dataset.cast_column(column, Audio(decode=False))
-        return dataset
+        return leave_undecoded(dataset, column, Audio)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings; of a feature extractor, which is in a file of its own, the name of its class."""
@@ -191,8 +188,8 @@ class AudioModality(Modality):
 
     def _read(self, position: int, example: Any, role: str) -> tuple[str, np.ndarray]:
         """What messages call an example, and its `(channels, samples)`."""
-        name, found, rate = _opened(f"{role} {position}", example, self.sampling_rate)
-        found = _checked(name, found)
+        name, found, rate = opened(f"{role} {position}", example, self.sampling_rate)
+        found = checked(name, found)
         if len(found) == 2 and self.channels == 1:
             self._tell("mixed", f"{name} is stereo: it is mixed down to mono, and so is what else is stereo.")
             found = found.mean(axis=0, keepdims=True)
@@ -257,55 +254,6 @@ def _check_feature_extractor(found: Any, sampling_rate: int, normalize: bool) ->
         raise ValueError(f"`normalize` must be False with a `feature_extractor`: the {name} decides of it.")
 
 
-def _opened(name: str, example: Any, rate: Any) -> tuple[str, Any, Any]:
-    """What messages call an example, its samples and how many make a second; `rate` if it does not say."""
-    if isinstance(example, Mapping) and "audio" in example:
-        return _opened(name, example["audio"], example.get("sampling_rate", rate))
-    if isinstance(example, Mapping) and "array" in example:
-        return name, example["array"], example.get("sampling_rate", rate)
-    if isinstance(example, Mapping) and example.get("bytes") is not None:
-        return _opened(example.get("path") or name, example["bytes"], rate)
-    if isinstance(example, Mapping) and example.get("path"):
-        return _opened(name, example["path"], rate)
-    if isinstance(example, bytes):
-        return name, *_decoded(name, io.BytesIO(example))
-    if isinstance(example, str | os.PathLike):
-        name = os.fspath(example)
-        if "://" in name:
-            raise ValueError(f"{name} must be a file on this machine, got a URL: download it first.")
-        return name, *_decoded(name, name)
-    if hasattr(example, "get_all_samples"):  # a decoder of torchcodec, which is what datasets decodes to
-        samples = example.get_all_samples()
-        return name, samples.data, samples.sample_rate
-    return name, example, rate
-
-
-def _checked(name: str, found: Any) -> np.ndarray:
-    """`(channels, samples)`, float32"""
-    if not isinstance(found, np.ndarray | torch.Tensor | list):
-        raise TypeError(f"{name} must be a waveform, a path or audio bytes, got {type(found).__name__}.")
-    if isinstance(found, torch.Tensor):
-        found = (found.float() if found.is_floating_point() else found).detach().cpu()
-    try:
-        found = np.atleast_2d(np.asarray(found))
-        samples = found.astype(np.float32)
-        if found.dtype in (np.int16, np.int32):  # as files have them
-            samples /= np.iinfo(found.dtype).max + 1
-        elif found.dtype == np.uint8:
-            samples = (samples - 128) / 128
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be numbers: {error}") from error
-    if not samples.size:
-        raise ValueError(f"{name} has no samples.")
-    if samples.ndim == 2 and samples.shape[0] > 4 * samples.shape[1]:
-        raise ValueError(f"{name} must be (channels, samples), got {samples.shape}, as if turned round: transpose it.")
-    if samples.ndim != 2:
-        raise ValueError(f"{name} must be (samples,) or (channels, samples), got an array of shape {samples.shape}.")
-    if bad := np.count_nonzero(~np.isfinite(samples)):
-        raise ValueError(f"{name} must have finite samples, but {bad} of {samples.size} are NaN or infinite.")
-    return samples
-
-
 def _quiet_places(samples: np.ndarray, longest: int, frame: int) -> list[int]:
     """Where to cut, each in the middle of the quietest `frame` samples in the last third of what could be a piece."""
     start, places = 0, []
@@ -319,23 +267,3 @@ def _quiet_places(samples: np.ndarray, longest: int, frame: int) -> list[int]:
         start = begin + int(np.flatnonzero(energy == energy.min())[-1]) * size + (size + 1) // 2
         places.append(start)
     return places
-
-
-def _decoded(name: str, file: Any) -> tuple[np.ndarray, int]:
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ImportError("audio files are read by soundfile: pip install 'regen_hf[speech]'") from error
-    try:
-        found, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{name} is no readable audio: {error}") from error
-    return found.T, rate
-
-
-def _padded(waves: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    lengths = torch.tensor([each.shape[1] for each in waves])
-    values = torch.zeros(len(waves), waves[0].shape[0], int(lengths.max()))
-    for row, each in zip(values, waves, strict=True):
-        row[:, : each.shape[1]] = torch.from_numpy(each)
-    return values, torch.arange(values.shape[-1]) < lengths[:, None]

@@ -8,6 +8,22 @@ import torch
 from transformers.utils import PROCESSOR_NAME
 
 
+def padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows `(..., length)` as `(batch, ..., length)`, with 0 after each row, and the mask `(batch, length)`, bool."""
+    lengths = torch.tensor([row.shape[-1] for row in rows])
+    values = rows[0].new_zeros(len(rows), *rows[0].shape[:-1], int(lengths.max()))
+    for place, row in zip(values, rows, strict=True):
+        place[..., : row.shape[-1]] = row
+    return values, torch.arange(values.shape[-1]) < lengths[:, None]
+
+
+def leave_undecoded(dataset, column: str, feature: type):
+    """The `datasets.Dataset` with `column` as files, if that is a `feature` that datasets would decode."""
+    if dataset.features is not None and isinstance(dataset.features[column], feature):
+        return dataset.cast_column(column, feature(decode=False))
+    return dataset
+
+
 class Modality:
     """A kind of data as X, as Y, or as both.
 

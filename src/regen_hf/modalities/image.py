@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .base import Modality
+from .base import Modality, leave_undecoded
 
 
 class ImageModality(Modality):
@@ -63,9 +63,7 @@ class ImageModality(Modality):
         """Leaves images undecoded until they are needed, so that one that is broken can be named."""
         from datasets import Image
 
-        if dataset.features is not None and isinstance(dataset.features[column], Image):
-            return dataset.cast_column(column, Image(decode=False))
-        return dataset
+        return leave_undecoded(dataset, column, Image)
 
     def to_dict(self) -> dict[str, Any]:
         return {"size": self.size, "mean": self.mean, "std": self.std}

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
-from .base import Modality
+from .base import Modality, padded
 from .score_codes import FIRST_PITCH, HOLD, REST
 
 
@@ -52,7 +51,7 @@ class ScoreModality(Modality):
             examples: as those of [`ScoreModality.as_target`], of any number of voices, of which the first is read.
         """
         rows = [self._read(f"source {i}", example, None)[:1] for i, example in enumerate(examples)]
-        values, mask = _padded(rows)
+        values, mask = padded(rows)
         return {"input_ids": (values[:, 0] + 1) * mask, "attention_mask": mask.long()}
 
     def as_target(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
@@ -67,7 +66,7 @@ class ScoreModality(Modality):
             ValueError: for what cannot be read, has no notes, not as many parts as `voices`, or a pitch out of range.
             ImportError: where the package music21 is missing.
         """
-        values, mask = _padded([self._read(f"target {i}", each, self.voices) for i, each in enumerate(examples)])
+        values, mask = padded([self._read(f"target {i}", each, self.voices) for i, each in enumerate(examples)])
         return {"target": values, "target_mask": mask}
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
@@ -215,13 +214,6 @@ def _written(score) -> bytes:
     from music21.midi.translate import music21ObjectToMidiFile
 
     return music21ObjectToMidiFile(score).writestr()
-
-
-def _padded(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """`(batch, voices, steps)` and its mask `(batch, steps)`."""
-    lengths = torch.tensor([row.shape[1] for row in rows])
-    values = pad_sequence([row.T for row in rows], batch_first=True).mT.contiguous()
-    return values, torch.arange(values.shape[2]) < lengths[:, None]
 
 
 def _plot(scores: list, captions: Sequence[str], path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .base import Modality
+from .base import Modality, padded
 
 
 def check_texts(examples: Sequence[Any], name: str = "source") -> None:
@@ -131,13 +131,9 @@ class TextModality(Modality):
         check_texts(examples, "target")
         limits = {"truncation": True, "max_length": self.max_length, "add_special_tokens": False}
         rows = self.tokenizer(list(examples), **limits)["input_ids"]
-        lengths = torch.tensor([len(row) for row in rows])
-        padded = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
-        for i, row in enumerate(rows):
-            padded[i, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask = torch.arange(padded.shape[1]) < lengths[:, None]
-        self._warn_of_losses(examples, padded, mask, special=False)
-        return {"target": padded, "target_mask": mask}
+        ids, mask = padded([torch.tensor(row, dtype=torch.long) for row in rows])
+        self._warn_of_losses(examples, ids, mask, special=False)
+        return {"target": ids, "target_mask": mask}
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
         """`{"text": str}` each."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import Modality
+from .base import Modality, leave_undecoded
 from .image import draw_sheet
 
 
@@ -78,9 +78,7 @@ class VideoModality(Modality):
         """Leaves clips undecoded until they are needed, so that one that is broken can be named."""
         from datasets import Video
 
-        if dataset.features is not None and isinstance(dataset.features[column], Video):
-            return dataset.cast_column(column, Video(decode=False))
-        return dataset
+        return leave_undecoded(dataset, column, Video)
 
     def to_dict(self) -> dict[str, Any]:
         return {"size": self.size, "num_frames": self.num_frames, "fps": self.fps}

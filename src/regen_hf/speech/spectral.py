@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from transformers import PreTrainedConfig
 from transformers.audio_utils import mel_filter_bank
 
 RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
@@ -12,6 +13,50 @@ RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
 FLOOR = 1e-5
 UPDATES, TINY = 20, 1e-20
 """How often `from_log_mel` betters its guess, and what it divides by instead of 0."""
+
+
+class LogMelConfig(PreTrainedConfig):
+    """
+    How a log-mel spectrogram is made, for the configs of models that make or read one.
+
+    The defaults are those of `SpeechT5FeatureExtractor`.
+
+    Args:
+        sampling_rate: samples a second.
+        n_fft: size of the Fourier transform.
+        hop_length: samples from one frame to the next.
+        win_length: samples of the Hann window.
+        num_mels: how many mel bins.
+        min_frequency, max_frequency: in Hz, where the first bin begins and the last one ends.
+        log_base: 10 or, as UnivNet has it, e.
+        mel_floor: smaller values count as this one.
+        norm, mel_scale: as `transformers.audio_utils.mel_filter_bank` takes them.
+    """
+
+    sampling_rate: int = 16000
+    n_fft: int = 1024
+    hop_length: int = 256
+    win_length: int = 1024
+    num_mels: int = 80
+    min_frequency: float | int = 80
+    max_frequency: float | int = 7600
+    log_base: float | int = 10
+    mel_floor: float = 1e-10
+    norm: str | None = "slaney"
+    mel_scale: str = "slaney"
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.win_length > self.n_fft:
+            raise ValueError(f"`win_length` must be at most n_fft {self.n_fft}, got {self.win_length}.")
+        if not 0 <= self.min_frequency < self.max_frequency <= self.sampling_rate / 2:
+            raise ValueError(
+                f"`min_frequency` and `max_frequency` must be between 0 and half the sampling rate, "
+                f"{self.sampling_rate / 2:g}, got {self.min_frequency} and {self.max_frequency}."
+            )
+
+
+LOG_MEL_FIELDS = tuple(LogMelConfig.__annotations__)
 
 
 def magnitudes(

@@ -9,57 +9,28 @@ from ...parts.contracts import ExtractorConfig, GeneratorConfig, Rule
 from ...parts.lengths import by_length
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.randomness import row_generators
-from ...speech.spectral import from_log_mel
+from ...speech.spectral import LOG_MEL_FIELDS, LogMelConfig, from_log_mel
 from .wave import WaveGenerator, check_mels
 
 MEL = ("sampling_rate", "n_fft", "min_frequency", "max_frequency", "log_base", "mel_floor", "norm", "mel_scale")
-SHARED = (*MEL, "num_mels", "hop_length", "win_length")
-"""What the rule must have in common with the [`LogMelExtractor`] whose spectrograms it reads."""
 
 
-class GriffinLimGeneratorConfig(GeneratorConfig):
+class GriffinLimGeneratorConfig(GeneratorConfig, LogMelConfig):
     """
-    The defaults are those of [`LogMelExtractorConfig`].
+    The fields of [`LogMelConfig`], with a `hop_length` of at most half of `win_length`, and:
 
     Args:
-        sampling_rate: samples a second.
-        n_fft: size of the Fourier transform.
-        hop_length: samples from one frame to the next, at most half of `win_length`.
-        win_length: samples of the Hann window.
-        num_mels: how many mel bins.
-        min_frequency, max_frequency: in Hz, where the first bin begins and the last one ends.
-        log_base: 10 or e.
-        mel_floor: smaller values count as this one.
-        norm, mel_scale: as `transformers.audio_utils.mel_filter_bank` takes them.
         num_iterations: how often the phases are made to agree.
         momentum: how far each iteration goes on in the direction of the last one, from 0 to less than 1.
     """
 
     model_type = "regen_griffin_lim"
 
-    sampling_rate: int = 16000
-    n_fft: int = 1024
-    hop_length: int = 256
-    win_length: int = 1024
-    num_mels: int = 80
-    min_frequency: float | int = 80
-    max_frequency: float | int = 7600
-    log_base: float | int = 10
-    mel_floor: float = 1e-10
-    norm: str | None = "slaney"
-    mel_scale: str = "slaney"
     num_iterations: int = 32
     momentum: float | int = 0.99
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        if not 0 <= self.min_frequency < self.max_frequency <= self.sampling_rate / 2:
-            raise ValueError(
-                f"`min_frequency` and `max_frequency` must be between 0 and half the sampling rate, "
-                f"{self.sampling_rate / 2:g}, got {self.min_frequency} and {self.max_frequency}."
-            )
-        if self.win_length > self.n_fft:
-            raise ValueError(f"`win_length` must be at most n_fft {self.n_fft}, got {self.win_length}.")
         if not 1 <= self.hop_length <= self.win_length / 2:
             raise ValueError(
                 f"`hop_length` must be 1 to half of `win_length`, {self.win_length / 2:g}, so that frames overlap; "
@@ -109,11 +80,11 @@ class GriffinLimGenerator(Rule, WaveGenerator):
         Raises:
             TypeError: if `config` does not say how a spectrogram is made, or if `settings` has what `config` says.
         """
-        if not all(hasattr(config, name) for name in SHARED):
+        if not all(hasattr(config, name) for name in LOG_MEL_FIELDS):
             raise TypeError(f"`config` must be a LogMelExtractorConfig, got {type(config).__name__}.")
-        if both := sorted(settings.keys() & set(SHARED)):
+        if both := sorted(settings.keys() & set(LOG_MEL_FIELDS)):
             raise TypeError(f"`settings` must leave to `config` how the spectrogram is made, got {', '.join(both)}.")
-        return cls.from_components(**{name: getattr(config, name) for name in SHARED}, **settings)
+        return cls.from_components(**{name: getattr(config, name) for name in LOG_MEL_FIELDS}, **settings)
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source) -> LossOutput:
         raise NotImplementedError(f"{type(self).__name__} is a rule and has nothing to learn: train the prior alone.")
