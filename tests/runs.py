@@ -5,6 +5,7 @@ from pairs import pairs
 
 from regen_hf import StageArguments, train_regenerator
 
+
 def arguments(steps=6, **settings):
     return StageArguments(**{"max_steps": steps, "batch_size": 8, "warmup_steps": 1, "ema_decay": 0.9, **settings})
 

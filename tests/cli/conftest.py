@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 import transformers
-from cli.runs import save
+from cli.command_runs import save
 from datasets import DatasetDict
 from pairs import pairs
 from transformers import BertModel

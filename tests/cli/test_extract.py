@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 import pytest
-from cli.runs import trained, training
+from cli.command_runs import trained, training
 from cli.shared_options import SHARED, STREAMED, option_names
 from pairs import pairs
 

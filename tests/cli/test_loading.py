@@ -1,5 +1,5 @@
 import pytest
-from cli.runs import training
+from cli.command_runs import training
 from datasets import Dataset, IterableDataset
 from pairs import pairs
 

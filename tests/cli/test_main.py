@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli.runs import start, training
+from cli.command_runs import start, training
 from hub import serve
 
 from regen_hf.cli import train

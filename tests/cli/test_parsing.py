@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cli.runs import training
+from cli.command_runs import training
 
 from regen_hf.cli.main import COMMANDS
 from regen_hf.cli.parsing import make_parser, option_kinds, parse

@@ -3,7 +3,7 @@ import re
 
 import pytest
 import tiny
-from cli.runs import same, save, trained, training, weights
+from cli.command_runs import same, save, trained, training, weights
 from datasets import Dataset, Features, Image
 from pairs import broken
 from PIL import Image as PILImage

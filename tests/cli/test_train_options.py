@@ -4,7 +4,7 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
-from cli.runs import training
+from cli.command_runs import training
 from cli.shared_options import SHARED, STREAMED, option_names, train_data
 
 from regen_hf import StageArguments

@@ -1,6 +1,7 @@
 import pytest
 import tiny
-from runs import arguments, broken, pairs, run
+from pairs import broken, pairs
+from runs import arguments, run
 
 from regen_hf import ImageModality, RegenerationProcessor, extract, train_regenerator
 from regen_hf.stages.data import RunData

@@ -2,8 +2,9 @@ import pytest
 import tiny
 import torch
 from datasets import Dataset, Features, Image
+from pairs import pairs
 from PIL import Image as PILImage
-from runs import arguments, pairs, run
+from runs import arguments, run
 
 
 def test_statistics_are_those_of_the_training_representations(tmp_path):

@@ -5,7 +5,8 @@ import shutil
 import pytest
 import tiny
 import torch
-from runs import arguments, pairs
+from pairs import pairs
+from runs import arguments
 from safetensors.torch import load_file
 from transformers import AutoModel, pipeline
 

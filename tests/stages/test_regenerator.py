@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from runs import COLORS, STAGES, arguments, pairs, run
+from pairs import COLORS, pairs
+from runs import STAGES, arguments, run
 from transformers import pipeline
 
 from regen_hf import (
