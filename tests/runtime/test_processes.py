@@ -12,7 +12,7 @@ import pytest
 
 from regen_hf.runtime.processes import processes
 
-WORKER = Path(__file__).with_name("processes_worker.py")
+WORKER = Path(processes_worker.__file__)
 
 
 def start(folder, **environment):
