@@ -82,7 +82,7 @@ class ExtractorConformance:
             return
         optimizer, target = torch.optim.Adam(extractor.parameters(), 1e-2), self.target()
         losses = []
-        for _ in range(60):
+        for _ in range(30):
             output = extractor(target=target)
             output.loss.backward()
             optimizer.step()

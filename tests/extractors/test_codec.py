@@ -161,7 +161,7 @@ def test_learns():
     wave = 0.3 * torch.sin(torch.arange(64) * torch.tensor([0.2, 0.4, 0.6, 0.8])[:, None])[:, None]
     optimizer = torch.optim.Adam(extractor.parameters(), 1e-2)
     losses = []
-    for _ in range(60):
+    for _ in range(30):
         output = extractor(wave)
         output.loss.backward()
         optimizer.step()

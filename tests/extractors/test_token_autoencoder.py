@@ -51,8 +51,8 @@ def rows(representation: Representation) -> list[list[int]]:
     return [row[mask].tolist() for row, mask in zip(representation.values, representation.mask, strict=True)]
 
 
-def learn(extractor: TokenAutoencoderExtractor, steps: int = 150) -> TokenAutoencoderExtractor:
-    optimizer = torch.optim.AdamW(extractor.train().parameters(), 3e-3)
+def learn(extractor: TokenAutoencoderExtractor, steps: int, learning_rate: float) -> TokenAutoencoderExtractor:
+    optimizer = torch.optim.AdamW(extractor.train().parameters(), learning_rate)
     for _ in range(steps):
         extractor(*texts()).loss.backward()
         optimizer.step()
@@ -63,7 +63,7 @@ def learn(extractor: TokenAutoencoderExtractor, steps: int = 150) -> TokenAutoen
 @pytest.fixture(scope="module")
 def learned():
     torch.manual_seed(0)
-    return learn(TokenAutoencoderExtractor.from_components(bert(32), 20, levels=[5, 3, 3]))
+    return learn(TokenAutoencoderExtractor.from_components(bert(32), 20, levels=[5, 3, 3]), 100, 3e-3)
 
 
 class TextConformance(ExtractorConformance):
@@ -107,7 +107,7 @@ def test_codes_lead_back_to_exactly_the_texts_that_were_learned(learned, tmp_pat
 
 def test_texts_of_one_size_end_where_they_ended():
     extractor, (ids, mask) = of_latents(length=12), texts()
-    latents = learn(extractor).encode(ids, mask)
+    latents = learn(extractor, 60, 6e-3).encode(ids, mask)
     assert latents.values.shape == (5, 6, 3) and latents.mask is None
     assert rows(extractor.decode(latents)) == [row[:length].tolist() for row, length in zip(ids, LENGTHS, strict=True)]
 
@@ -180,7 +180,7 @@ def test_tokens_of_several_voices_have_their_own_meaning_and_one_end():
     assert codes.values.shape == (4, 3) and codes.mask.sum(1).tolist() == [3, 2, 1, 1]
     assert torch.equal(codes.values, extractor.encode(other, mask).values)
     optimizer = torch.optim.AdamW(extractor.train().parameters(), 1e-2)
-    for _ in range(200):
+    for _ in range(60):
         extractor(ids, mask).loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -22,20 +22,21 @@ class AutoencoderExtractorConfig(ExtractorConfig):
     """
     Args:
         autoencoder_config: the diffusers autoencoder.
-        target_shape: the shape of Y, for example `[3, 32, 32]`; `[2, None]` for audio that lasts for any time.
-        representation_shape: the shape of Y′, found out by [`AutoencoderExtractor.from_components`].
+        target_shape: the shape of Y, for example `[3, 32, 32]`; `[2, None]` for audio of any length.
+        representation_shape: the shape of Y′, determined by [`AutoencoderExtractor.from_components`].
         kind: `"latents"`, or `"codes"` where the autoencoder quantises.
         frame_by_frame: whether an autoencoder of images reads clips `(channels, frames, height, width)`, each frame by
             itself.
-        learned_frames: with `frame_by_frame`, how many frames of each clip, drawn at random, a step of training learns
-            from, or `None` for all: those of one clip are alike, and fewer of more clips teach more.
+        learned_frames: with `frame_by_frame`, how many frames of each clip a training step learns from, drawn at
+            random; `None` for all. The frames of a clip are much alike: a few frames of many clips teach more than all
+            frames of a few.
         num_codes: the size of the codebook, for codes.
-        hop_length: how many samples of audio one latent stands for, found out by `from_components`.
+        hop_length: how many samples of audio one latent stands for, determined by `from_components`.
         l1_weight: weight of the absolute error beside the squared one.
         kl_weight: weight of the latents' divergence from a unit Gaussian. Latents without a variance of their own
             count as Gaussians of unit variance, which leaves half their square (Ghosh et al., 2020, eq. 4).
-        latent_noise: standard deviation of noise that training adds to the latents, so that the decoder bears a
-            prior's errors.
+        latent_noise: standard deviation of noise that training adds to the latents, so that the decoder becomes robust
+            to the prior's errors.
     """
 
     model_type = "regen_autoencoder"
@@ -104,11 +105,12 @@ class AutoencoderExtractorConfig(ExtractorConfig):
 
 class AutoencoderExtractor(PreTrainedExtractor):
     """Latents or codes of a diffusers autoencoder of images, audio `(channels, samples)` or video
-    `(channels, frames, height, width)`: `AutoencoderKL`, `VQModel`, `AutoencoderOobleck`, `AutoencoderKLWan`, ...; with
-    `frame_by_frame` those of images read video, too: latents `(channels, frames, ...)`, codes `(frames, ...)`.
+    `(channels, frames, height, width)`: `AutoencoderKL`, `VQModel`, `AutoencoderOobleck`, `AutoencoderKLWan`, ... With
+    `frame_by_frame` an autoencoder of images reads video too: latents are then `(channels, frames, ...)`, codes
+    `(frames, ...)`.
 
-    What the autoencoder is, is read from what its `encode` gives: a `latent_dist`, `latents`, a `latent`, or quantised
-    latents with their codes.
+    How an autoencoder works is read from the output of its `encode`: a `latent_dist`, `latents`, a `latent`, or
+    quantised latents with their codes.
 
     Example:
         >>> from diffusers import AutoencoderTiny

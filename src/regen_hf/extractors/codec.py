@@ -32,11 +32,11 @@ class CodecExtractorConfig(ExtractorConfig):
     """
     Args:
         codec_config: the transformers codec.
-        num_codebooks: how many codes stand for one frame, found out by [`CodecExtractor.from_components`].
+        num_codebooks: how many codes each frame has, determined by [`CodecExtractor.from_components`].
         max_samples: the longest wave that is taken, `None` for any.
         spectral_weight: weight of the difference of log magnitudes of the short-time Fourier transforms, beside the
             absolute error of the wave.
-        codec_weight: weight of the codec's own loss, where it has one: of keeping to its codebooks.
+        codec_weight: weight of the codec's own loss of its quantiser, where it has one.
         segment_samples: how many samples of each row training reads, a random piece every time; a multiple of the hop,
             or `None` for whole rows.
     """
@@ -98,9 +98,9 @@ class CodecExtractor(PreTrainedExtractor):
     """Codes of `EncodecModel`, `DacModel`, `MimiModel`, `XcodecModel`, `Xcodec2Model`, `NeuCodecModel` and their like.
 
     A wave becomes `ceil(samples / hop)` frames, and a frame becomes `hop` samples again; waves end in silence where
-    the last frame needs it. An EnCodec that normalises its input loses how loud it was, since codes do not tell, and
-    one that works in overlapping chunks takes the whole wave as one. What NeuCodec makes at a higher rate than it
-    reads comes back at the rate that it reads.
+    the last frame needs it. An EnCodec that normalises its input loses its loudness, which is not in the codes; one
+    that works in overlapping chunks takes the whole wave as one chunk. NeuCodec generates at a higher rate than it
+    reads: its waves are resampled to the rate that it reads.
 
     Training teaches the whole codec where gradients pass its quantiser, as they do in DAC, Xcodec2 and NeuCodec, and
     otherwise its decoder alone.

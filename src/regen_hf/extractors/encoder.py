@@ -1,4 +1,4 @@
-"""Y′ by a pretrained encoder, with no way back: its features, or units that its features are put into."""
+"""Y′ by a pretrained encoder, with no way back: its features, or the units that these are nearest to."""
 
 import math
 from collections.abc import Iterable
@@ -23,14 +23,14 @@ class EncoderExtractorConfig(ExtractorConfig):
     Args:
         encoder_config: the transformers encoder.
         kind: what it reads: `"image"`, `"audio"` or `"text"`.
-        feature_shape: the shape of its features, found out by [`EncoderExtractor.from_components`].
+        feature_shape: the shape of its features, determined by [`EncoderExtractor.from_components`].
         layer: which of the hidden states; the last one if `None`.
         pooled: whether the features are one vector.
         num_codes: the number of units; `None` for the features themselves.
-        image_mean, image_std: of each channel, from 0 to 1, by which images are normalised.
+        image_mean, image_std: the mean and standard deviation of each channel by which images in [0, 1] are normalised.
         image_size: height and width at which images are read; the encoder's own if `None`.
-        sampling_rate: how many samples of a wave make a second.
-        do_normalize: whether each wave is brought to mean 0 and variance 1.
+        sampling_rate: samples of a wave per second.
+        do_normalize: whether each wave is normalised to mean 0 and variance 1.
     """
 
     model_type = "regen_encoder"
@@ -78,9 +78,9 @@ class EncoderExtractor(PreTrainedExtractor):
     """Features of `CLIPVisionModel`, `Dinov2Model`, `HubertModel`, `BertModel` and their like, which stay as they are.
 
     An image, from -1 to 1 and of any square size, becomes a grid of vectors; a wave or token ids become a sequence of
-    them. `pooled` gives one vector instead: the projection, or else what the encoder pools without a layer of its own
-    for a pretraining task, as in BERT, or else the mean. With `num_codes` each vector becomes the nearest of as many
-    units, which [`EncoderExtractor.fit_units`] finds, as HuBERT's are (Hsu et al., 2021).
+    them. `pooled` gives one vector instead: the projection; else the pooled output, unless it comes from a layer of a
+    pretraining task, as in BERT; else the mean. With `num_codes` each vector becomes the number of the nearest of so
+    many units, cluster centres that [`EncoderExtractor.fit_units`] finds by k-means, as for HuBERT (Hsu et al., 2021).
 
     Example:
         >>> from transformers import ViTConfig
@@ -165,7 +165,7 @@ class EncoderExtractor(PreTrainedExtractor):
         return Representation(codes if features.mask is None else codes * features.mask, features.mask)
 
     def features(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
-        """As `encode`, before features are put into units."""
+        """As `encode`, but always the features themselves."""
         self._check(target)
         if target_mask is not None and self.config.kind == "image":
             raise ValueError("`target_mask` is not taken: images are read as a whole.")

@@ -10,7 +10,7 @@ from ..parts.outputs import Representation, RepresentationSpec
 CHORDS = {"": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "7": (0, 4, 7, 10), "m7": (0, 3, 7, 10)}
 """The kinds of chords that are told apart, by their pitches above the root."""
 ROOT_BONUS, ABSENT = 0.15, 0.5
-"""How much a chord's root counts more than its other notes, and what it costs that none of its notes is there."""
+"""How much a chord's root counts more than its other notes, and the penalty where none of its notes is there."""
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 """How well each pitch fits a key (Krumhansl and Kessler, 1982)."""
@@ -23,7 +23,7 @@ class HarmonyExtractorConfig(ExtractorConfig):
     Args:
         voices: how many a score has, from the highest to the lowest.
         num_pitches: how many pitches there are.
-        lowest: the lowest of them, as MIDI numbers it.
+        lowest: the MIDI number of the lowest of them.
         steps_per_beat: a chord is found for each beat.
     """
 
@@ -57,7 +57,8 @@ class HarmonyExtractor(RuleExtractor):
     class of the lowest voice that sounds in a beat longest, 12 for none; `rhythm` tells which of the other voices begin
     a note, a bit each, the second highest first. `cadence` is 0 but where the melody rests on a note of two beats at
     least, or ends: there it is 1 on the tonic, 2 on the dominant, 3 elsewhere. `key` is one of 24, that of the whole
-    score; it comes last, since a prior that writes the books in turn should not choose all chords by a wrong key.
+    score; it comes last, since a prior that generates the books in turn would otherwise condition all chords on a wrong
+    key.
 
     The key is the one whose profile goes best with how long each pitch sounds (Krumhansl, 1990); a chord, the one most
     of whose notes sound in its beat and fewest others.

@@ -1,4 +1,4 @@
-"""Y′ = Y: the direct map X→Y as a special case of regeneration."""
+"""Y′ = Y: the end-to-end baseline X→Y as a special case of regeneration."""
 
 import torch
 
@@ -34,7 +34,7 @@ class IdentityExtractorConfig(ExtractorConfig):
 
 
 class IdentityExtractor(RuleExtractor):
-    """Leaves Y as it is, so that the prior learns the direct map: the baseline of every comparison.
+    """Leaves Y as it is, so that the prior learns X→Y end to end, as the baseline of every comparison.
 
     Example:
         >>> direct = IdentityExtractor(IdentityExtractorConfig(target_shape=[3, 8, 8]))

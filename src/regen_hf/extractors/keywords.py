@@ -35,8 +35,8 @@ class KeywordExtractorConfig(TextRuleExtractorConfig):
 class KeywordExtractor(TextRuleExtractor):
     """The plan of a text: its words in their order without the stop words and without punctuation, as tokens of Y.
 
-    Of a text that has nothing else, all is kept. In the manner of plan-and-write (Yao et al., 2019), where a
-    storyline of keywords is made first and told then.
+    A text that has nothing else is kept whole. In the manner of plan-and-write (Yao et al., 2019), where a storyline of
+    keywords is generated first, and the story from it.
 
     Example:
         >>> from regen_hf import TextModality

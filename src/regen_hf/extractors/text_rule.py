@@ -1,4 +1,4 @@
-"""What rules share that read the text of Y: tokens to text, and codes of its own length out of it."""
+"""What rules that read the text of Y share: from tokens to text, and from text to codes, of a length of their own."""
 
 import functools
 
@@ -12,7 +12,7 @@ from ..parts.outputs import Representation, RepresentationSpec
 
 @functools.lru_cache(maxsize=4)
 def read_tokenizer(described: str) -> Tokenizer:
-    """Of a state that it is in, such as how much it pads, it knows nothing."""
+    """The tokenizer that the JSON describes, without its settings of truncation and padding."""
     backend = Tokenizer.from_str(described)
     backend.no_truncation()
     backend.no_padding()
@@ -20,7 +20,7 @@ def read_tokenizer(described: str) -> Tokenizer:
 
 
 def describe_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The JSON of a fast tokenizer, without a state that it is in.
+    """The JSON of a fast tokenizer, without its settings of truncation and padding.
 
     Raises:
         TypeError: for a slow tokenizer.

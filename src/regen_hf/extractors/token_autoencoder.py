@@ -24,18 +24,17 @@ IGNORED = -100
 class TokenAutoencoderExtractorConfig(ExtractorConfig):
     """
     Args:
-        encoder_config, decoder_config: the transformers encoders that read the text and write it again; both see all
-            positions at once, as BERT, RoBERTa and ModernBERT do.
+        encoder_config, decoder_config: transformers encoders, of which the first reads the text and the second
+            reconstructs it; both are bidirectional, as BERT, RoBERTa and ModernBERT are.
         vocabulary_size: how many different tokens there are.
-        num_codebooks: how many tokens stand at each place, as those of the voices of a score; 1 for text.
-        stride: how many places become one code or latent.
-        levels: how many values each channel of a code may have; there are as many codes as their product. `None` for
-            latents.
+        num_codebooks: how many parallel tokens each place has, such as one for each voice of a score; 1 for text.
+        stride: how many places are compressed into one code or latent.
+        levels: how many levels each channel of a code has; the number of codes is their product. `None` for latents.
         latent_channels: the size of a latent, where there are no `levels`.
-        drop: the share of tokens that training hides from the encoder, so that codes say what the text is about and
-            not each token by itself.
-        length: every text is filled up to this many tokens by ends, so that Y′ is of one size; `None` where Y′ is as
-            long as its text.
+        drop: the share of tokens that are masked in training, so that codes describe what the text is about rather than
+            each token by itself.
+        length: every text is padded with end symbols to this many tokens, so that Y′ has a fixed size; `None` where the
+            length of Y′ follows that of the text.
     """
 
     model_type = "regen_token_autoencoder"
@@ -84,13 +83,13 @@ class TokenAutoencoderExtractorConfig(ExtractorConfig):
 
 
 class TokenAutoencoderExtractor(PreTrainedExtractor):
-    """Codes or latents of text, each of `stride` tokens that are read, and written again, in view of the whole text; or
-    of other sequences of tokens, such as a score with a token for each voice at each step.
+    """Codes or latents of text, one for every `stride` tokens, where encoder and decoder both see the whole text; or of
+    other sequences of tokens, such as a score with a token for each voice at each step.
 
     Codes are those of finite scalar quantisation (Mentzer et al., 2024, arXiv:2309.15505): each channel is bounded by a
-    tanh and rounded to one of its levels, past which training lets the gradient through; the levels lie alike on both
-    sides of 0, also where their number is even. Latents are brought to mean 0 and variance 1 by a layer norm without
-    weights, so that no divergence need keep them small.
+    tanh and rounded to one of its levels, with a straight-through gradient; the levels are symmetric about 0, even
+    where their number is even. Latents are normalised to mean 0 and variance 1 by a layer norm without weights, which
+    makes a divergence from a Gaussian unnecessary in the loss.
 
     A text of any length becomes `ceil(length / stride)` codes; an end symbol in the last group says where it ends.
 
@@ -197,8 +196,8 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         """Codes or latents back to token ids of `groups × stride` places, of which `config.length` are kept, and
         a mask.
 
-        The first end that there is ends a row. Where Y′ is as long as its text, that is in the last group, after its
-        first token.
+        The first end symbol ends a row. Where the length of Y′ follows that of the text, it can only be in the last
+        group, after the first token of that group.
         """
         values, real = self._ungrouped(representation)
         logits, stride = self._logits(values, real).float(), self.config.stride
@@ -213,9 +212,10 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         return Representation(ids[:, 0] if self.config.num_codebooks == 1 else ids, mask)
 
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> LossOutput:
-        """The mean cross-entropy of tokens, as `encode` takes them, and of the end of each row where Y′ leaves room.
+        """The mean cross-entropy of tokens, as `encode` takes them, and of the end symbol of each row where Y′ leaves
+        room for one.
 
-        In training, a share `config.drop` of the tokens is hidden from the encoder.
+        In training, a share `config.drop` of the tokens is masked for the encoder.
         """
         lengths = self._lengths(target, target_mask)
         tokens, real = self._grouped(target, lengths)
@@ -285,7 +285,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         return round_to_levels(values, self.config.levels)
 
     def _logits(self, values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """Of each token and of the end, `(batch, codebooks, groups × stride, vocabulary_size + 1)`."""
+        """Of each token and of the end symbol, `(batch, codebooks, groups × stride, vocabulary_size + 1)`."""
         embeds = self.spread(values.to(self.dtype)).unflatten(-1, (self.config.stride, -1)).flatten(1, 2)
         logits = self.head(self._read(self.decoder, embeds, real))
         return logits.unflatten(-1, (self.config.num_codebooks, -1)).movedim(2, 1)
@@ -308,7 +308,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
 
 @contextlib.contextmanager
 def _at_rest(model: nn.Module) -> Iterator[None]:
-    """Without dropout, by which Y′ would be another each time while a prior learns it."""
+    """Without dropout, which would change Y′ from step to step while a prior learns it."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

@@ -1,4 +1,4 @@
-"""A discriminator that learns beside the extractor what tells its reconstructions from targets."""
+"""A discriminator that learns alongside the extractor to tell its reconstructions from targets."""
 
 import math
 

@@ -10,7 +10,7 @@ from ..parts.outputs import LossOutput
 
 
 class ExtractorWithLosses(nn.Module):
-    """What to train in the place of an extractor, whose parameters it shares.
+    """An extractor together with further losses, to be trained in its place: it shares the extractor's parameters.
 
     Args:
         extractor: one whose `forward` gives a `reconstruction`.

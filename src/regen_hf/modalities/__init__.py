@@ -1,4 +1,4 @@
-"""One file a kind of data: from what people hold to tensors, and back.
+"""One file a kind of data: from examples as people have them to tensors, and back.
 
 May import speech.
 """

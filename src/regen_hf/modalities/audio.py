@@ -20,11 +20,11 @@ class AudioModality(Modality):
     """Waveforms of any length.
 
     Args:
-        sampling_rate: how many samples make a second; audio at another rate is resampled, with a warning.
+        sampling_rate: samples per second; audio at another rate is resampled, with a warning.
         channels: 1 for mono, to which stereo is mixed down, with a warning; 2 for stereo.
-        normalize: bring each waveform that is a source to mean 0 and variance 1, as some encoders want it.
-        feature_extractor: one of transformers, at the same `sampling_rate`, for a source that is what it gives, such
-            as the spectrogram of a `ParakeetFeatureExtractor`, instead of a waveform.
+        normalize: whether each waveform of a source is normalised to mean 0 and variance 1, as some encoders expect.
+        feature_extractor: a feature extractor of transformers with the same `sampling_rate`, whose output is the source
+            instead of a waveform, such as the spectrogram of a `ParakeetFeatureExtractor`.
         max_seconds: the longest audio that the model takes; a source of [`RegenerationPipeline`] that is longer is cut
             where it is quietest. `None` for any length.
 
@@ -117,8 +117,8 @@ class AudioModality(Modality):
         ]
 
     def pieces(self, example: Any) -> list[Any]:
-        """The audio itself, or where it is longer than `max_seconds` arrays `(channels, samples)` that are not, cut at
-        the quietest 20 ms in the last third of what could be a piece."""
+        """The audio itself or, where it is longer than `max_seconds`, arrays `(channels, samples)` that are not: each
+        cut is at the quietest 20 ms in the last third of the longest piece that there could be."""
         if self.max_seconds is None:
             return [example]
         _, found = self._read(0, example, "source")

@@ -35,7 +35,7 @@ class Modality:
     """The name of this kind in what the pipeline returns, such as `"image"`."""
 
     rate: float | None = None
-    """How many values of the last dimension of a target make a second, for what lasts."""
+    """Values of the last dimension of a target per second, for data that extends in time."""
 
     def as_source(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Examples of X as the keyword arguments of a generator, each with a leading batch dimension."""
@@ -50,11 +50,11 @@ class Modality:
         raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
 
     def pieces(self, example: Any) -> list[Any]:
-        """An example of X as one or more that a model takes each by itself, in order."""
+        """An example of X as one or more pieces, in order, which a model takes one by one."""
         return [example]
 
     def join(self, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """What [`Modality.from_target`] gave for each of the [`Modality.pieces`] of one source, as one.
+        """Joins what [`Modality.from_target`] gave for each of the [`Modality.pieces`] of one source.
 
         Raises:
             ValueError: for several pieces, where this kind of data cannot be joined.
@@ -66,7 +66,7 @@ class Modality:
         return results[0]
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
-        """Writes generated examples to look at or listen to, and returns `path` with a suffix of the modality's own."""
+        """Writes generated examples to look at or listen to, and returns `path` with the modality's own suffix."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
 
     def prepare_column(self, dataset, column: str):

@@ -16,7 +16,8 @@ class ImageModality(Modality):
 
     Args:
         size: height and width in pixels; other images are resized.
-        mean, std: of each channel, from 0 to 1, by which the encoder of a source image wants it to be normalised.
+        mean, std: the mean and standard deviation of each channel by which a source image in [0, 1] is normalised for
+            its encoder.
     """
 
     key = "image"

@@ -17,7 +17,7 @@ class PhonemeModality(Modality):
     Args:
         phonemes: what each code stands for: first `" "`, between words, then `"<unk>"`, for a phoneme that is not
             listed, then phonemes in IPA.
-        max_length: every text is padded to so many phonemes; longer ones are refused.
+        max_length: every text is padded to this many phonemes; longer ones are refused.
         language: as [`phonemes`] takes it.
         stress: whether a phoneme with a stress mark is another one.
     """

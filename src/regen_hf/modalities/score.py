@@ -20,8 +20,9 @@ class ScoreModality(Modality):
 
     Args:
         voices: how many parts a score has, from the highest to the lowest.
-        steps_per_quarter: steps of a quarter note; what is shorter than a step is set on the nearest one.
-        lowest, highest: the pitches there are, as MIDI numbers them: C2 and A5, the usual range of a choir.
+        steps_per_quarter: how many steps a quarter note has; notes between two steps are moved to the nearest one.
+        lowest, highest: the MIDI numbers of the lowest and the highest pitch: by default C2 and A5, the usual range of
+            a choir.
 
     Example:
         >>> score = ScoreModality(voices=1)
@@ -45,7 +46,8 @@ class ScoreModality(Modality):
         return FIRST_PITCH + self.highest - self.lowest + 1
 
     def as_source(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
-        """The melodies as `input_ids`, `(batch, steps)`, `torch.long`, one more than the code, and `attention_mask`.
+        """The melodies as `input_ids`, `(batch, steps)`, `torch.long`, each code plus 1, since 0 is padding, and
+        `attention_mask`.
 
         Args:
             examples: as those of [`ScoreModality.as_target`], of any number of voices, of which the first is read.

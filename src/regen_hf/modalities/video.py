@@ -18,7 +18,8 @@ class VideoModality(Modality):
 
     Args:
         size: height and width in pixels; other frames are resized.
-        num_frames: of each clip; of one that has more, as many are taken at even distances, first and last among them.
+        num_frames: how many frames a clip has; of a longer one, evenly spaced frames are taken, the first and the last
+            among them.
         fps: frames a second of what is saved.
     """
 
@@ -121,7 +122,7 @@ def _upright(frame):
 
 
 def save_video(frames: Sequence[Any], path: str | os.PathLike, fps: int = 8) -> None:
-    """Writes PIL images of one size as a video. A GIF goes on without end, and of frames that are alike it has one that
+    """Writes PIL images of one size as a video. A GIF loops forever, and merges equal consecutive frames into one that
     lasts as long.
 
     Args:

@@ -28,7 +28,7 @@ PROCESS = Path(__file__).with_name("espeak_process.py")
 
 
 class _Espeak:
-    """The process that espeak-ng runs in: begun when first asked, kept, and ended with ours. A fork begins its own."""
+    """The process that espeak-ng runs in: started on first use, kept, and ended with ours. A fork starts its own."""
 
     def __init__(self):
         self.lock, self.process, self.said, self.rate = threading.Lock(), None, None, 0

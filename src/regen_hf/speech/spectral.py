@@ -12,7 +12,7 @@ RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
 """Size of the transform, hop and window of each resolution, after Yamamoto et al., 2020, table 1."""
 FLOOR = 1e-5
 UPDATES, TINY = 20, 1e-20
-"""How often `from_log_mel` betters its guess, and what it divides by instead of 0."""
+"""How many updates `from_log_mel` makes, and what it divides by instead of 0."""
 
 
 class LogMelConfig(PreTrainedConfig):
@@ -64,7 +64,7 @@ def magnitudes(
 ) -> torch.Tensor:
     """Magnitudes `(..., n_fft // 2 + 1, frames)` of the short-time Fourier transform of `(..., samples)`, in float32.
 
-    There are `1 + samples // hop_length` frames, each around the sample that it is of.
+    There are `1 + samples // hop_length` frames, each centred at a multiple of `hop_length`.
     """
     flat = wave.reshape(-1, wave.shape[-1]).float()
     window = torch.hann_window(win_length, device=wave.device)
@@ -118,8 +118,9 @@ def from_log_mel(
 ) -> torch.Tensor:
     """Magnitudes `(..., n_fft // 2 + 1, frames)`, in float32, whose log-mel is `(..., num_mels, frames)`, or nearly so.
 
-    There are more of them than mel bins. These come from even ones by the multiplicative updates that lessen the
-    divergence of their mels from the given ones (Lee and Seung, 2001, eq. 5), so none is negative.
+    There are more magnitudes than mel bins, so many solutions. This one starts from equal magnitudes and follows the
+    multiplicative updates that reduce the divergence of their mels from the given ones (Lee and Seung, 2001, eq. 5), by
+    which none becomes negative.
     """
     settings = (sampling_rate, n_fft, min_frequency, max_frequency, norm, mel_scale)
     filters = _filters(spectrogram.shape[-2], *settings).to(spectrogram.device)
