@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
-.PHONY: demo example test lint bench clean
+.PHONY: demo example test test-slow lint bench clean
 
 demo:
 	$(MAKE) example TASK=image_generation
@@ -16,9 +16,9 @@ example: $(VENV)/.installed
 	@! test -x examples/$(TASK)/setup.sh || examples/$(TASK)/setup.sh
 	$(RUN) examples/$(TASK)/run.py $(if $(filter 1,$(COMPARE)),--compare) $(ARGS)
 
-test: $(VENV)/.installed
+test test-slow: $(VENV)/.installed
 	@examples/image_generation/setup.sh
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist worksteal -m "$(if $(filter test,$@),not )slow"
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

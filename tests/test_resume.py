@@ -8,6 +8,7 @@ import pytest
 from kill_and_resume import digest, finish, kill, start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [
     {"processes": 1, "accumulation": 1, "kills": 2, "steps": 10},
     {"processes": 2, "accumulation": 2, "kills": 1, "steps": 10},

@@ -9,6 +9,8 @@ import pytest
 import tiny
 from hub import serve
 
+pytestmark = pytest.mark.slow  # a new process each
+
 
 def run(code: str, endpoint: str, home, **environment) -> subprocess.CompletedProcess:
     """A new process: HF_ENDPOINT counts only before huggingface_hub is imported."""

@@ -98,6 +98,7 @@ def test_no_branch_on_a_model_type():
                 assert "model_type" not in ast.unparse(node), path
 
 
+@pytest.mark.slow
 def test_importing_is_light():
     code = "import regen_hf, sys; print([m for m in ('diffusers', 'datasets', 'peft') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

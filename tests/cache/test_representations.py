@@ -154,6 +154,7 @@ def to_the_hub_and_back(folder: str) -> None:
             print(error)
 
 
+@pytest.mark.slow
 def test_to_the_hub_and_back(tmp_path):
     with serve(tmp_path / "hub") as endpoint:
         settings = {

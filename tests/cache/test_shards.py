@@ -29,6 +29,7 @@ def slowly(folder: str) -> None:
     write(Path(folder), numbers(60), encode, RAGGED, batch_size=4, columns=["i"])
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_was_killed(tmp_path, small_shards):
     partial = tmp_path / ".cache.partial"
     process = start("-c", f"import test_shards as t; t.slowly({str(tmp_path / 'cache')!r})")
@@ -135,6 +136,7 @@ def in_two_processes(folder: str) -> None:
     print(f"process {PartialState().process_index} is done")
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_as_one(tmp_path, monkeypatch):
     script = tmp_path / "script.py"
     script.write_text(f"import test_shards as t; t.in_two_processes({str(tmp_path)!r})")
@@ -170,6 +172,7 @@ def measure_memory(folder: str) -> None:
         print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
+@pytest.mark.slow
 def test_ten_times_the_data_take_no_more_memory(tmp_path):
     found = output(start("-c", f"import test_shards as t; t.measure_memory({str(tmp_path)!r})"))
     once, ten_times = map(int, re.findall(r"peak (\d+)", found))

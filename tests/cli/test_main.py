@@ -36,6 +36,7 @@ def test_help_tells_of_every_command(run):
     assert all(f"  {command} " in found.out for command in COMMANDS)
 
 
+@pytest.mark.slow
 def test_the_script_runs_it():
     """As pip writes it, from the entry in `pyproject.toml`."""
     module, name = re.search(r'regen-hf = "(.*):(.*)"', (ROOT / "pyproject.toml").read_text()).groups()
@@ -44,6 +45,7 @@ def test_the_script_runs_it():
     assert found.stderr.splitlines()[-1].startswith("error: the following arguments are required: --dataset, --output")
 
 
+@pytest.mark.slow
 def test_the_module_trains_in_two_processes(tmp_path):
     """`torchrun` starts `python -m regen_hf` twice."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "regen_hf"]
@@ -79,6 +81,7 @@ cli.main({generate!r} + ["--trust_remote_code"])
 """
 
 
+@pytest.mark.slow
 def test_representations_and_code_go_over_the_hub(tmp_path):
     """In a new process: the address of the Hub counts only before huggingface_hub is imported."""
     own = tmp_path / "hub" / "user" / "own"

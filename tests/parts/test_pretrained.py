@@ -73,6 +73,7 @@ def test_freezing_is_of_the_outermost_model():
     assert [name for name, _ in marked_modules(model, "frozen")] == ["inner"]
 
 
+@pytest.mark.slow
 def test_a_reference_names_its_commit_instead_of_holding_weights(tmp_path):
     """By the real client, against a Hub on loopback: what is referred to is not saved, and comes back from there."""
     tiny.dc().save_pretrained(tmp_path / "hub" / "user" / "dc")

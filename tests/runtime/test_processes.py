@@ -46,20 +46,24 @@ def same(found, expected):
     assert found["weights"] == pytest.approx(expected["weights"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_as_one_with_the_doubled_batch(two, tmp_path):
     same(two["codec"], processes_worker.run(processes_worker.codec, tmp_path, batch_size=8))
 
 
+@pytest.mark.slow
 def test_noise_is_that_of_as_many_accumulated_batches(two, tmp_path):
     asked = {"batch_size": 4, "gradient_accumulation_steps": 2}
     same(two["prior"], processes_worker.run(processes_worker.prior, tmp_path, **asked))
 
 
+@pytest.mark.slow
 def test_sharded_parameters_learn_the_same(two):
     same(two["sharded"], two["prior"])
     same(two["resumed"], two["sharded"])
 
 
+@pytest.mark.slow
 def test_processes_that_do_not_know_of_each_other_are_stopped(tmp_path):
     status, said = start(tmp_path, ACCELERATE_USE_CPU="false")
     assert status != 0

@@ -186,6 +186,7 @@ def test_without_resume_a_stage_begins_anew(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"final.safetensors", "result.json"}
 
 
+@pytest.mark.slow
 def test_compiled_training_learns_the_same():
     compiled, _ = run(steps=5, compile=True)
     assert compiled._compiled_call_impl is None
