@@ -186,7 +186,7 @@ GENERATORS: dict[str, Part] = {
     ),
     "BartForConditionalGeneration": writer(
         lambda: BartForConditionalGeneration(tiny.bart_both()), OWN_TEXT,
-        ({"target": TOO_MANY}, r"BartDecoder has 64 positions, but codes out of 12 of shape \(9, 8\) needs 72"),
+        ({"target": TOO_MANY}, r"BartDecoder has 64 positions, but codes \(vocabulary 12, shape 9 × 8\) needs 72"),
     ),
     "GPT2LMHeadModel": writer(
         lambda: GPT2LMHeadModel(tiny.gpt2(add_cross_attention=False)), SOURCES["text"],
@@ -229,7 +229,7 @@ def diffuser(build: Callable[[], nn.Module], target: RepresentationSpec, source:
     wrong = [
         ({"target": other}, rf"has in_channels {channels}, but target_shape \(5,.* needs in_channels 5"),
         ({"scheduler": scheduler[:-9]}, rf"`{scheduler[:-9]}` is not a SchedulerMixin of diffusers"),
-        ({"target": CODES}, "`prior` must make codes out of 12"),
+        ({"target": CODES}, r"`prior` must make codes \(vocabulary 12"),
     ]
     settings = {"scheduler": scheduler}
     return Part(build, DiffusionGenerator, target, SOURCES[source], settings, wrong, identity(target))

@@ -202,11 +202,13 @@ def test_a_regenerator_is_a_decoder(batch):
 
 def test_refuses_parts_that_do_not_fit():
     codes = tiny.autoencoder_extractor(tiny.vq(), "codes")
-    with pytest.raises(ValueError, match=r"codes out of 12 of shape \(8, 8\), but the prior makes codes out of 11"):
+    with pytest.raises(
+        ValueError, match=r"codes \(vocabulary 12, shape 8 × 8\), but the prior makes codes \(vocabulary 11"
+    ):
         RegenerationModel.from_components(codes, tiny.code_prior(num_codes=11))
-    with pytest.raises(ValueError, match=r"gives codes out of 12 .* makes continuous values of shape \(4, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"gives codes \(vocabulary 12.* makes continuous values \(shape 4 × 4 × 4\)"):
         RegenerationModel.from_components(codes, tiny.diffusion_prior((4, 4, 4)))
-    with pytest.raises(ValueError, match=r"gives continuous values of shape \(4, 4, 4\).*of shape \(4, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"gives continuous values \(shape 4 × 4 × 4\).*\(shape 4 × 8 × 8\)"):
         RegenerationModel.from_components(tiny.autoencoder_extractor(), tiny.diffusion_prior((4, 8, 8)))
     with pytest.raises(ValueError, match="DownsampleExtractor.* no way back from Y′ to Y, so `decoder_config`"):
         RegenerationModel.from_components(tiny.downsample(), tiny.diffusion_prior((3, 4, 4)))
@@ -214,7 +216,7 @@ def test_refuses_parts_that_do_not_fit():
         RegenerationModel.from_components(
             tiny.downsample(), tiny.diffusion_prior((3, 4, 4)), tiny.diffusion_prior(tiny.IMAGE)
         )
-    with pytest.raises(ValueError, match=r"the decoder takes continuous values of shape \(3, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"the decoder takes continuous values \(shape 3 × 4 × 4\)"):
         RegenerationModel.from_components(
             tiny.autoencoder_extractor(), tiny.diffusion_prior((4, 4, 4)), tiny.diffusion_decoder()
         )

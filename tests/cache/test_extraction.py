@@ -78,7 +78,9 @@ def test_what_was_asked_for_must_be_what_there_is(tmp_path):
     write(tmp_path / "other")
     with pytest.raises(ValueError, match="kept no column 'i'"):
         write(tmp_path / "other", columns=["i"])
-    with pytest.raises(ValueError, match=r"holds codes out of 1000 of shape \(2, 3\), not codes out of 1000 of shape"):
+    with pytest.raises(
+        ValueError, match=r"holds codes \(vocabulary 1000, shape 2 × 3\), not codes \(vocabulary 1000, shape"
+    ):
         write(tmp_path / "other", spec=RAGGED)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -106,8 +108,8 @@ def one_wrong(value, where: int = 7):
     (2**16, 12, "Y′ of example 7 must be codes in [0, 12), got 65536."),
     (float("nan"), None, "Y′ of example 7 must be finite, got nan."),
     (float("-inf"), None, "Y′ of example 7 must be finite, got -inf."),
-    (1.0, 12, "Y′ must be 4 times codes out of 12 of shape (2, 3), got torch.float32 of shape (4, 2, 3)."),
-    (1, None, "Y′ must be 4 times continuous values of shape (2, 3), got torch.int64 of shape (4, 2, 3)."),
+    (1.0, 12, "Y′ must be 4 times codes (vocabulary 12, shape 2 × 3), got torch.float32 of shape (4, 2, 3)."),
+    (1, None, "Y′ must be 4 times continuous values (shape 2 × 3), got torch.int64 of shape (4, 2, 3)."),
 ])  # fmt: skip
 def test_values_that_cannot_be_kept(value, num_codes, message, tmp_path):
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -128,8 +130,8 @@ def test_the_example_of_a_wrong_value_among_others_of_other_lengths(tmp_path):
 @pytest.mark.parametrize(("mask", "shape", "message"), [
     ([[1, 1, 1], [1, 0, 1]], (None,), "the mask of Y′ of example 1 is false before it is true"),
     ([[[1, 1, 1]], [[1, 1, 1]]], (None,), "the mask of Y′ must have the shape (2, 3), got (2, 1, 3)"),
-    ([[1, 1, 1], [1, 1, 0]], (3,), "some of it is padding, but all of it must be codes out of 9 of shape (3,)"),
-    (None, (4,), "Y′ must be 2 times codes out of 9 of shape (4,), got torch.int64 of shape (2, 3)"),
+    ([[1, 1, 1], [1, 1, 0]], (3,), "some of it is padding, but all of it must be codes (vocabulary 9, shape 3)"),
+    (None, (4,), "Y′ must be 2 times codes (vocabulary 9, shape 4), got torch.int64 of shape (2, 3)"),
 ])  # fmt: skip
 def test_masks_and_shapes_that_cannot_be_kept(mask, shape, message, tmp_path):
     mask = None if mask is None else torch.tensor(mask) == 1

@@ -15,7 +15,7 @@ def test_representations_are_extracted_and_trained_on(streaming, run, tmp_path, 
     asked = ["--model", "model", "--dataset", "files", "--target_column", "image", "--output_folder", tmp_path / "y"]
     found = run("extract", *asked, "--keep_columns", "text", "--batch_size", 7, *streaming)
     assert found.status == 0, found.error
-    assert "24 representations, continuous values of shape (4, 4, 4), are in" in found.out
+    assert "24 representations, continuous values (shape 4 × 4 × 4), are in" in found.out
     cache = representations.RepresentationCache(tmp_path / "y")
     assert cache.dataset["text"] == pairs()["text"]
     if streaming:

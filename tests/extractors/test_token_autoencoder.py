@@ -247,7 +247,7 @@ def test_refuses_what_it_cannot_read(target, mask, message):
 
 
 @pytest.mark.parametrize("values, mask, message", [
-    (torch.zeros(2, 3), None, r"must be codes out of 45 of shape \(None,\), got torch.float32 of shape \(3,\)"),
+    (torch.zeros(2, 3), None, r"must be codes \(vocabulary 45, any length\), got torch.float32 of shape \(3,\)"),
     (torch.zeros(2, 3, 3).long(), None, r"got torch.int64 of shape \(3, 3\)"),
     (torch.full((2, 3), 45), None, "got the code 45"),
     (torch.zeros(2, 3).long(), torch.ones(2, 2).bool(), r"`representation.mask` must be \(2, 3\)"),

@@ -73,7 +73,9 @@ def test_a_model_of_another_library_is_put_into_the_part_that_it_fits(by_folder,
 
 def test_what_no_class_hosts_is_refused_by_its_name(tmp_path):
     plan = ViTForImageClassification(ViTConfig(**tiny.vit().to_dict()))
-    with pytest.raises(ValueError, match=r"`prior` must make codes out of 12 .*: no generator does of a ViTForImageCl"):
+    with pytest.raises(
+        ValueError, match=r"`prior` must make codes \(vocabulary 12.*: no generator does of a ViTForImageCl"
+    ):
         load_generator(plan, CODES)
     plan.save_pretrained(tmp_path / "vit")
     with pytest.raises(ValueError, match=r"`decoder` must make .*: no generator does of `.*vit` with a ViTForImageCl"):

@@ -20,7 +20,7 @@ def test_says_what_the_run_was(tmp_path):
     assert f"| prior | `DiffusionGenerator` | {model.prior.num_parameters():,} |" in card.text
     assert "| extractor | `DownsampleExtractor` | 0 |" in card.text
     for line in (
-        "| prior | 20 | 3 | 1.5000 | 1.7500 |", "| psnr | 26.5 |", "continuous values of shape (3, 4, 4)",
+        "| prior | 20 | 3 | 1.5000 | 1.7500 |", "| psnr | 26.5 |", "continuous values (shape 3 × 4 × 4)",
         "Examples: 1,200 pairs, a stream of unpaired.",
     ):  # fmt: skip
         assert line in card.text

@@ -15,7 +15,7 @@ def test_says_what_a_run_was():
     assert summary["examples"] == {"pairs": 24, "unpaired": None}
     assert summary["parts"]["extractor"] == {"class": "DownsampleExtractor", "parameters": 0}
     assert summary["parts"]["decoder"]["parameters"] == model.decoder_model.num_parameters()
-    assert summary["representation"] == "continuous values of shape (3, 4, 4)"
+    assert summary["representation"] == "continuous values (shape 3 × 4 × 4)"
     assert set(summary["versions"]) == {"torch", "transformers", "diffusers", "accelerate"}
 
 

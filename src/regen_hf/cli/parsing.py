@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 def parse(command: Callable[..., None], argv: list[str]) -> list[Any]:
     """The arguments of a command: an instance of each of its dataclasses.
 
-    The command line goes over the file of `--config`, and that over the defaults.
+    Command-line options override the file of `--config`, which overrides the defaults.
     """
     parser = make_parser(command)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

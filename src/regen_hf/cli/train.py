@@ -147,7 +147,7 @@ class LoraArguments:
 class SharedArguments(StageArguments):
     """Each stage.
 
-    These hold for all stages; what is given for a stage alone goes over them.
+    These hold for all stages; what is given for a stage alone overrides them.
     """
 
     max_steps: int | None = None  # may be given for each stage alone

@@ -125,13 +125,13 @@ class AudioModality(Modality):
         return np.split(found, _quiet_places(found, self._limit, self.sampling_rate // 50), axis=1)
 
     def join(self, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The waveforms one after the other."""
+        """The waveforms, concatenated."""
         waves = [each["audio"] for each in results]
         return {"audio": np.concatenate(waves, axis=-1), "sampling_rate": self.sampling_rate}
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
-        """The waveforms one after the other with half a second between them, as `path` + `.wav`; the captions, in the
-        same order, as `path` + `.txt`."""
+        """The waveforms, half a second of silence between them, as `path` + `.wav`; the captions, in the same order,
+        as `path` + `.txt`."""
         path = Path(path).with_suffix(".wav")
         path.parent.mkdir(parents=True, exist_ok=True)
         silence = np.zeros((self.channels, self.sampling_rate // 2), np.float32)

@@ -69,7 +69,7 @@ class TextModality(Modality):
     def from_pieces(
         cls, texts: Iterable[str], num_pieces: int | None = None, max_length: int | None = None
     ) -> "TextModality":
-        """A tokenizer of pieces of words, made of `texts` in lower case by byte-pair encoding (Sennrich et al., 2016).
+        """A tokenizer of subword tokens, made of `texts` in lower case by byte-pair encoding (Sennrich et al., 2016).
 
         Every character of `texts` is a piece, spaces as well, so that the tokens of a text lead back to all of it.
 
@@ -141,7 +141,7 @@ class TextModality(Modality):
         return [{"text": self.tokenizer.decode(row, skip_special_tokens=True)} for row in rows]
 
     def join(self, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The texts one after the other, with a space between them."""
+        """The texts, joined by spaces."""
         return {"text": " ".join(filter(None, (each["text"] for each in results)))}
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:

@@ -28,7 +28,7 @@ class Representation(ModelOutput):
 
 
 def concatenate(parts: Sequence[Representation]) -> Representation:
-    """Batches one after the other as one; where they have masks, padded at the end to the size of the largest."""
+    """Several batches as one; where they have masks, padded at the end to the size of the largest."""
     if all(part.mask is None for part in parts):
         return Representation(torch.cat([part.values for part in parts]))
 
@@ -109,10 +109,12 @@ class RepresentationSpec:
             raise ValueError(f"the first of `shape` must be num_codebooks {self.num_codebooks}, got {self.shape}.")
 
     def __str__(self) -> str:
-        kind = "continuous values" if self.num_codes is None else f"codes out of {self.num_codes}"
-        books = f" in {self.num_codebooks} codebooks" if self.num_codebooks > 1 else ""
+        said = [] if self.num_codes is None else [f"vocabulary {self.num_codes}"]
+        said += [f"{self.num_codebooks} codebooks"] if self.num_codebooks > 1 else []
+        sizes = " × ".join("any length" if size is None else str(size) for size in self.shape)
+        said += [sizes if self.shape == (None,) else f"shape {sizes}"]
         rate = "" if self.rate is None else f" at {self.rate:g} a second"
-        return f"{kind}{books} of shape {self.shape}{rate}"
+        return f"{'continuous values' if self.num_codes is None else 'codes'} ({', '.join(said)}){rate}"
 
     def fits(self, other: "RepresentationSpec") -> bool:
         """Whether both describe the same values; a size or a rate of `None` fits every other."""

@@ -52,7 +52,7 @@ def write_model_card(
         f"---\n{data.to_yaml()}\n---",
         f"# {title}",
         description,
-        f"It generates by way of Y′: {summary['representation']}.",
+        f"It generates by way of an intermediate representation (Y′): {summary['representation']}.",
         "## Use",
         USE.format(example=repr(str(example) if isinstance(example, str) else example)),  # np.str_ is one
         "## Parts",

@@ -76,7 +76,7 @@ def restore_state(
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Writes a safetensors file, whole or not at all."""
+    """Writes a safetensors file atomically."""
     from safetensors.torch import save_file
 
     scratch = path.with_name(f".{path.name}.tmp")
@@ -85,7 +85,7 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def save_json(path: Path, content: Any) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file atomically."""
     scratch = path.with_name(f".{path.name}.tmp")
     scratch.write_text(json.dumps(content, indent=2), encoding="utf-8")
     os.replace(scratch, path)

@@ -179,7 +179,7 @@ def test_padding_does_not_count(prior, source):
 
 
 def test_refuses_what_does_not_fit(prior, source):
-    with pytest.raises(ValueError, match=r"64 positions, but codes out of 12 of shape \(9, 8\) needs 72"):
+    with pytest.raises(ValueError, match=r"64 positions, but codes \(vocabulary 12, shape 9 × 8\) needs 72"):
         tiny.code_prior((9, 8))
     with pytest.raises(ValueError, match="must be a language model of transformers, got a ViTConfig"):
         AutoregressiveGenerator.from_components(ViTConfig(), (2, 2), 12)

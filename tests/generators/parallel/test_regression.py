@@ -121,7 +121,9 @@ def test_statistics_stay_in_float32(tmp_path):
 
 
 def test_refuses_by_name():
-    with pytest.raises(ValueError, match="makes continuous values, not codes out of 12 .*; MaskedGenerator makes"):
+    with pytest.raises(
+        ValueError, match=r"makes continuous values, not codes \(vocabulary 12.*; MaskedGenerator makes"
+    ):
         RegressionGenerator.for_spec(BERT, RepresentationSpec((4,), 12), None)
     with pytest.raises(ValueError, match=r"`target_shape` must be whole numbers, got \[3, None\]"):
         regression((3, None))

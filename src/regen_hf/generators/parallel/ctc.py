@@ -156,7 +156,7 @@ class CTCGenerator(ConditionalGenerator):
     @classmethod
     def for_spec(cls, part, target: RepresentationSpec, source: RepresentationSpec | None, **settings):
         if target.num_codes is None or target.shape != (None,):
-            raise ValueError(f"CTCGenerator makes codes of shape (None,) in one codebook, not {target}.")
+            raise ValueError(f"CTCGenerator makes codes (any length, 1 codebook), not {target}.")
         settings = {"target_rate": target.rate, **describe_source(source), **settings}
         reader = "source_encoder" if source is None else "representation_encoder"
         return cls.from_components(**{reader: part}, num_codes=target.num_codes, **settings)
