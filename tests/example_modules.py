@@ -27,9 +27,10 @@ def load(task: str, part: str = "run") -> ModuleType:
 
 
 def shorten(patch, run: ModuleType, places: int | None = None) -> None:
-    """Two steps a stage. The models of an example are as they are, but denoise in two steps, and what they write, of
-    which nothing untrained finds the end, has at most so many places."""
+    """Two steps a stage, of four examples each. The models are those of the example, but they denoise in two steps, and
+    what they write has at most so many places: untrained, they would not end before the last."""
     patch.setattr(run, "STEPS", {name: dict.fromkeys(stages, 2) for name, stages in run.STEPS.items()})
+    patch.setattr(run, "RECIPES", {stage: {**recipe, "batch_size": 4} for stage, recipe in run.RECIPES.items()})
     patch.setattr(run, "TRIAL", 1, raising=False)
     patch.setattr(run, "REPRESENTATIONS", {k: _shortened(v, places) for k, v in run.REPRESENTATIONS.items()})
 

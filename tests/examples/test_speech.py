@@ -32,6 +32,7 @@ SENTENCES = [
     "give the size of the list", "find the first empty row", "sort all rows by name", "the end of the text",
 ]  # fmt: skip
 RATE = 16000
+PLACES = 100  # frames of a codec: two seconds, and each sentence takes less
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +56,18 @@ def spoken(data, tmp_path_factory):
     return data.spoken(SENTENCES, data.VOICES[:3], tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture(scope="module")
-def few(recognition, synthesis, spoken):
+def make_few(patch, recognition, synthesis, spoken) -> None:
     """The examples with a dozen sentences, two of them held out, and two steps a stage."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("task.named_dataset", lambda *_: spoken)
-        patch.setattr("task.is_held_out", lambda text: text in SENTENCES[:2])
-        for run, places in ((recognition, 48), (synthesis, 240)):
-            patch.setattr(run, "RECIPES", {k: {**v, "batch_size": 4} for k, v in run.RECIPES.items()})
-            shorten(patch, run, places)
-        patch.setattr(recognition, "VOCABULARY_SIZE", 60)
-        yield
+    patch.setattr("task.named_dataset", lambda *_: spoken)
+    patch.setattr("task.is_held_out", lambda text: text in SENTENCES[:2])
+    shorten(patch, recognition, places=48)
+    shorten(patch, synthesis, places=PLACES)
+    patch.setattr(recognition, "VOCABULARY_SIZE", 60)
+
+
+@pytest.fixture
+def few(monkeypatch, recognition, synthesis, spoken):
+    make_few(monkeypatch, recognition, synthesis, spoken)
 
 
 def asked(tmp_path, **options) -> list[str]:
@@ -97,10 +99,12 @@ def test_speech_is_made_once_in_several_voices(spoken, data, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def compared(few, recognition, tmp_path_factory):
+def compared(recognition, synthesis, spoken, tmp_path_factory):
     """The folder of a run by way of phonemes, and end to end."""
     folder = tmp_path_factory.mktemp("compared")
-    recognition.main([*asked(folder, unpaired=2), "--compare"])
+    with pytest.MonkeyPatch.context() as patch:
+        make_few(patch, recognition, synthesis, spoken)
+        recognition.main([*asked(folder, unpaired=2), "--compare"])
     return folder
 
 
@@ -208,7 +212,7 @@ def test_parts_by_name_are_taken_as_they_are(synthesis, tmp_path, option, make, 
 
 
 def test_a_codec_of_another_rate_makes_speech_at_its_own(few, synthesis, tmp_path, listener):
-    encodec(sampling_rate=24000, upsampling_ratios=[8, 5, 4, 2]).save_pretrained(tmp_path / "codec")
+    encodec(sampling_rate=24000, upsampling_ratios=[5, 5, 5, 4]).save_pretrained(tmp_path / "codec")
     named = {"representation": "codes", "codec": tmp_path / "codec", "recogniser": listener}
     synthesis.main(asked(tmp_path, **named, voice_column="voice"))
     assert {"cer_true_audio", "cer_generated", "mel_distance"} <= metrics(tmp_path).keys()

@@ -83,20 +83,22 @@ def test_a_folder_of_tables_is_a_dataset(tmp_path):
     assert task.named_dataset(str(tmp_path), "train")[0] == {"title": "a", "summary": "b"}
 
 
-@pytest.fixture(scope="module")
-def few(run):
+def make_few(patch, run) -> Dataset:
     """Four words of which sixteen sentences are made, and two steps a stage."""
     words = ["row", "file", "list", "name"]
     rows = [(f"module {a} {b} ( x )", f"Return the {a} of a {b}") for a in words for b in words]
     signatures, sentences = ([row[i] for row in rows] for i in (0, 1))
     dataset = Dataset.from_dict({"signature": signatures, "sentence": sentences})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("task.named_dataset", lambda *_: dataset)
-        patch.setattr("task.is_held_out", lambda key: "row file" in key or "name list" in key)
-        patch.setattr(run, "RECIPES", {stage: {**recipe, "batch_size": 4} for stage, recipe in run.RECIPES.items()})
-        patch.setattr(run, "VOCABULARY_SIZE", 60)
-        shorten(patch, run, places=32)
-        yield dataset
+    patch.setattr("task.named_dataset", lambda *_: dataset)
+    patch.setattr("task.is_held_out", lambda key: "row file" in key or "name list" in key)
+    patch.setattr(run, "VOCABULARY_SIZE", 60)
+    shorten(patch, run, places=32)
+    return dataset
+
+
+@pytest.fixture
+def few(run, monkeypatch):
+    return make_few(monkeypatch, run)
 
 
 def asked(folder, *more: str) -> list[str]:
@@ -104,10 +106,12 @@ def asked(folder, *more: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def compared(run, few, tmp_path_factory):
+def compared(run, tmp_path_factory):
     """The folder of a run by way of keywords, and end to end."""
     folder = tmp_path_factory.mktemp("compared")
-    run.main(asked(folder, "--compare"))
+    with pytest.MonkeyPatch.context() as patch:
+        make_few(patch, run)
+        run.main(asked(folder, "--compare"))
     return folder
 
 

@@ -57,7 +57,6 @@ def run():
     run = load("video_generation")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "emoji_dataset", lambda _: pictures("dot", "heart", "red heart"))
-        patch.setattr(run, "RECIPES", {stage: {**recipe, "batch_size": 2} for stage, recipe in run.RECIPES.items()})
         patch.setattr("task.is_held_out", lambda text: text in ("dot falls", "red heart jumps"))
         shorten(patch, run)
         yield run
