@@ -76,16 +76,17 @@ def bert(**settings) -> BertConfig:
 
 
 def of_codes() -> tuple[RegenerationModel, RegenerationProcessor]:
-    """Text to text by way of finite scalar quantisation, one code after the other."""
-    text = TextModality.from_words(TEXTS)
+    """Text to text by way of finite scalar quantisation, autoregressively; the words of X have other numbers."""
+    text, asked = TextModality.from_words(TEXTS), TextModality.from_words([*TEXTS, "I see"])
     words = len(text.tokenizer)
     extractor = TokenAutoencoderExtractor.from_components(bert(vocab_size=words), words, stride=2, levels=[3, 3])
     writer = GPT2Config(
         vocab_size=10, n_positions=8, n_embd=8, n_layer=1, n_head=2, add_cross_attention=True, bos_token_id=None,
         eos_token_id=None,
     )  # fmt: skip
-    prior = AutoregressiveGenerator.from_components(writer, (None,), 9, bert(vocab_size=words), max_places=4)
-    return RegenerationModel.from_components(extractor, prior), RegenerationProcessor(text, text)
+    reader = bert(vocab_size=len(asked.tokenizer))
+    prior = AutoregressiveGenerator.from_components(writer, (None,), 9, reader, max_places=4)
+    return RegenerationModel.from_components(extractor, prior), RegenerationProcessor(asked, text)
 
 
 def autoencoder() -> AutoencoderExtractor:
