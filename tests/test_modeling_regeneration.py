@@ -339,3 +339,14 @@ def test_hypotheses_need_a_decoder():
     model = RegenerationModel.from_components(same, CTCGenerator.from_components(tiny.bert(), num_codes=6))
     with pytest.raises(ValueError, match="`num_hypotheses` 2 needs a decoder to try them with"):
         model.generate(**tiny.processor()(source=tiny.NAMES[:2]), num_hypotheses=2)
+
+
+def test_what_generate_is_given_overrides_the_defaults_of_the_config(batch):
+    model = tiny.direct_model().eval()
+    model.config.generation = {"num_inference_steps": 2}
+
+    def made(**given):
+        return model.generate(**source(batch), generator=torch.Generator().manual_seed(0), **given).values
+
+    assert torch.equal(made(), made(num_inference_steps=2))
+    assert not torch.equal(made(), made(num_inference_steps=3))

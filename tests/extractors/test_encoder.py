@@ -154,3 +154,13 @@ def test_wav2vec2_with_group_norm_does_not_see_padding():
     wave, mask = waves(200)(), torch.arange(200) < torch.tensor([200, 60, 100, 20])[:, None]
     noisy = torch.where(mask[:, None], wave, 100.0)
     torch.testing.assert_close(extractor.encode(noisy, mask).values, extractor.encode(wave, mask).values)
+
+
+def test_waves_are_normalised_only_where_the_encoder_was_trained_so():
+    wave = 0.1 * torch.randn(1, 1, 200) + 0.3
+    encoder = HubertModel(HubertConfig(**EAR)).eval()
+    plain, normal = (EncoderExtractor.from_components(encoder, do_normalize=asked) for asked in (False, True))
+    scaled = (wave - wave.mean()) / (wave.var(correction=0) + 1e-7).sqrt()
+    with torch.no_grad():
+        torch.testing.assert_close(normal.encode(wave).values, plain.encode(scaled).values)
+        assert not torch.allclose(normal.encode(wave).values, plain.encode(wave).values, atol=1e-4)

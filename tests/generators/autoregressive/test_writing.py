@@ -39,6 +39,9 @@ def test_cache_changes_nothing_with_codebooks(order, decoder, source):
 
 def test_guidance_is_that_of_the_two_distributions(prior, source):
     """The first code under guidance is the best one of null + guidance × (source − null)."""
+    torch.manual_seed(0)
+    for parameter in prior.parameters():  # as new, they hardly see the source
+        parameter.data.normal_(std=0.5)
     first = prior.generate(**source, do_sample=False, guidance=5.0).values[:, 0, 0]
     with torch.no_grad():
         condition = prior.source_encoder(**source)
@@ -47,6 +50,7 @@ def test_guidance_is_that_of_the_two_distributions(prior, source):
         states = [prior._hidden_states(start, 0, each).last_hidden_state[:, -1] for each in (condition, hidden)]
         towards, away = (prior.head.next_logits(state, [0])[:, 0, :12] for state in states)
     assert torch.equal(first, (away + 5 * (towards - away)).argmax(-1))
+    assert not torch.equal(first, towards.argmax(-1)) and not torch.equal(first, away.argmax(-1))
 
 
 def test_samples_are_repeatable_and_leave_the_global_state_alone(prior, source):
