@@ -375,7 +375,7 @@ def test_source_noise_perturbs_in_training_only():
 
 
 def test_alignment_and_source_noise_need_codes_in_a_row():
-    with pytest.raises(ValueError, match=r"`alignment_weight` needs one codebook in a row, got .*\(3, 4\)"):
+    with pytest.raises(ValueError, match=r"`alignment_weight` needs one codebook in a row, got .*shape 3 × 4"):
         tiny.code_prior((3, 4), alignment_weight=0.3)
     continuous = {"source_num_codes": None, "source_shape": (4, None)}
     for wrong in (

@@ -176,7 +176,7 @@ def test_a_representation_is_read_position_by_position():
     assert vector(source=torch.rand(3, 6)).hidden.shape == (3, 1, 24)
     grid = reader(source_shape=[6, 2, 2])
     assert grid(source=torch.rand(3, 6, 2, 2)).hidden.shape == (3, 4, 24)
-    with pytest.raises(ValueError, match=r"`source` must be continuous.*\(6, 2, 2\), got .* \(6, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"`source` must be continuous.*shape 6 × 2 × 2\), got .* \(6, 2, 3\)"):
         grid(source=torch.rand(3, 6, 2, 3))
 
 
