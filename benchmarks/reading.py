@@ -20,8 +20,9 @@ import torch
 from datasets import Image
 from datasets.utils.logging import disable_progress_bar
 from PIL import Image as PILImage
+
+from run import machine, processor  # isort: skip  (it makes the examples importable)
 from ratios import demo_model, pictures, side_by_side, timed
-from run import machine, processor
 
 from regen_hf import write_cache
 from regen_hf.cache import extraction, shards

@@ -78,7 +78,8 @@ def compare(rounds: int = 3) -> list[dict]:
 
 def main() -> None:
     if sys.argv[1:2] == ["--part"]:
-        sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "examples" / "image_generation")]
+        examples = FOLDER.parent / "examples"
+        sys.path[:0] = [str(FOLDER), str(examples), str(examples / "image_generation")]
         print(seconds_of_a_step(sys.argv[2], int(sys.argv[3])))
         return
     from run import machine, processor

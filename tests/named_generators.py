@@ -291,7 +291,10 @@ def from_representation(spec: RepresentationSpec) -> Source:
 def vocoder(build: Callable[[], nn.Module]) -> Part:
     name = type(build()).__name__
     wrong = [
-        ({"source": RepresentationSpec((80, None), rate=1000)}, rf"{name} makes .* from .*8 × any length.*80 × any length"),
+        (
+            {"source": RepresentationSpec((80, None), rate=1000)},
+            rf"{name} makes .* from .*8 × any length.*80 × any length",
+        ),
         ({"source": RepresentationSpec((8, None), rate=500)}, rf"{name} makes .* at 1000 a second, not .* at 500 a s"),
         ({"target": RepresentationSpec((2, None), rate=16000)}, r"`decoder` must make .*shape 2 × any length"),
     ]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from cli.command_runs import training
 
-from regen_hf.cli.main import COMMANDS
+from regen_hf.cli.commands import COMMANDS
 from regen_hf.cli.parsing import make_parser, option_kinds, parse
 from regen_hf.cli.train import _stage, train
 from regen_hf.stages import regenerator

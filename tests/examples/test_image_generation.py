@@ -154,6 +154,7 @@ def start(*arguments):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_readably_and_leaves_a_usable_model(folder, tmp_path):
     process = start("--dataset", folder, "--output", tmp_path, "--scale", 0.02)
     deadline = time.monotonic() + 240

@@ -258,6 +258,7 @@ def test_the_rule_leaves_out_keeps_and_maps():
     assert odd.config.representation_spec == RepresentationSpec((2,), 2)
 
 
+@pytest.mark.slow
 def test_importing_downloads_nothing():
     code = f"""
 import socket, sys

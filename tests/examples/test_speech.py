@@ -108,7 +108,10 @@ def compared(recognition, synthesis, spoken, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("representation", ["phonemes", "sequence", "text_codes"])
+SLOW_WAYS = [pytest.param(way, marks=pytest.mark.slow) for way in ("sequence", "text_codes")]
+
+
+@pytest.mark.parametrize("representation", ["phonemes", *SLOW_WAYS])
 def test_recognition_by_every_way(few, compared, recognition, tmp_path, representation):
     folder = compared if representation == "phonemes" else tmp_path
     if representation != "phonemes":
@@ -161,7 +164,7 @@ def listener(recognition, spoken, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("representation", ["mel", "griffin_lim", "codes"])
+@pytest.mark.parametrize("representation", ["mel", "griffin_lim", pytest.param("codes", marks=pytest.mark.slow)])
 def test_synthesis_by_every_way(few, synthesis, tmp_path, listener, representation):
     synthesis.main(asked(tmp_path, representation=representation, recogniser=listener, voice_column="voice"))
     found = metrics(tmp_path)
@@ -211,6 +214,7 @@ def test_parts_by_name_are_taken_as_they_are(synthesis, tmp_path, option, make, 
     assert set(synthesis.stages(options)) == {"prior"}
 
 
+@pytest.mark.slow
 def test_a_codec_of_another_rate_makes_speech_at_its_own(few, synthesis, tmp_path, listener):
     encodec(sampling_rate=24000, upsampling_ratios=[5, 5, 5, 4]).save_pretrained(tmp_path / "codec")
     named = {"representation": "codes", "codec": tmp_path / "codec", "recogniser": listener}

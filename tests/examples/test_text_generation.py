@@ -115,6 +115,7 @@ def compared(run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("representation", ["keywords", "text_codes"])
 def test_every_way_from_the_command_line(run, few, compared, tmp_path, representation):
     folder = compared if representation == "keywords" else tmp_path
@@ -129,12 +130,14 @@ def test_every_way_from_the_command_line(run, few, compared, tmp_path, represent
     assert isinstance(pipe("module row list ( x )")["text"], str)
 
 
+@pytest.mark.slow
 def test_pairs_alone_are_enough(run, few, tmp_path):
     run.main(asked(tmp_path, "--unpaired=0"))
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert (metrics["pairs"], metrics["unpaired"], metrics["heldout_count"]) == (10, 0, 2)
 
 
+@pytest.mark.slow
 def test_the_baseline_is_as_large_and_trained_for_as_long(compared):
     metrics = json.loads((compared / "out" / "metrics.json").read_text())
     assert metrics["direct_parameters"] == pytest.approx(metrics["parameters"], rel=0.05)
@@ -162,6 +165,7 @@ def test_an_empty_signature_is_named_before_anything_is_trained(run, few, monkey
     assert not (tmp_path / "out" / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_language_model_by_name_writes_what_is_planned_with_adapters(run, few, tmp_path):
     texts = [*few["signature"], *few["sentence"]]
     text = TextModality.from_pieces(texts, 60)

@@ -74,6 +74,7 @@ def compared(run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("representation", ["latents", "lowres"])
 def test_every_way_from_the_command_line(run, compared, tmp_path, representation):
     folder = compared if representation == "latents" else tmp_path
@@ -88,6 +89,7 @@ def test_every_way_from_the_command_line(run, compared, tmp_path, representation
     assert len(made["video"]) == 8 and made["video"][0].size == (16, 16)
 
 
+@pytest.mark.slow
 def test_the_baseline_is_as_large(compared):
     metrics = json.loads((compared / "out" / "metrics.json").read_text())
     assert metrics["direct_parameters"] == pytest.approx(metrics["parameters"], rel=0.05)

@@ -78,7 +78,7 @@ def test_weights_of_the_loss_have_their_effect(setting, term):
     assert two.item() == pytest.approx(2 * one.item(), rel=1e-4)
 
 
-def test_latent_noise_disturbs_training_only():
+def test_latent_noise_perturbs_training_only():
     extractor = tiny.autoencoder_extractor(latent_noise=0.5).eval()
     target = torch.rand(2, *tiny.IMAGE)
     with torch.no_grad():

@@ -38,6 +38,7 @@ def test_every_kind_of_representation_trains_and_is_kept(kind, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_trained_regenerator_makes_what_it_was_told(tmp_path):
     """Real learning at tiny size: the right colour for each name."""
     torch.manual_seed(0)

@@ -227,7 +227,7 @@ def naming(rows: range) -> Iterator[None]:
 
 
 def real_values(representation: Representation, spec: RepresentationSpec, rows: range) -> tuple[np.ndarray, np.ndarray]:
-    """What is not padding, one example after the other, and how many values each has."""
+    """What is not padding, all examples concatenated, and how many values each has."""
     values, codes = representation.values, spec.num_codes
     found = RepresentationSpec(tuple(values.shape[1:]), codes, spec.num_codebooks)
     if len(values) != len(rows) or not spec.fits(found) or values.is_floating_point() != (codes is None):

@@ -79,8 +79,8 @@ class EncoderExtractor(PreTrainedExtractor):
 
     An image, from -1 to 1 and of any square size, becomes a grid of vectors; a wave or token ids become a sequence of
     them. `pooled` gives one vector instead: the projection; else the pooled output, unless it comes from a layer of a
-    pretraining task, as in BERT; else the mean. With `num_codes` each vector becomes the number of the nearest of so
-    many units, cluster centres that [`EncoderExtractor.fit_units`] finds by k-means, as for HuBERT (Hsu et al., 2021).
+    pretraining task, as in BERT; else the mean. With `num_codes` each vector becomes the number of the nearest unit:
+    [`EncoderExtractor.fit_units`] finds so many cluster centres by k-means, as for HuBERT (Hsu et al., 2021).
 
     Example:
         >>> from transformers import ViTConfig

@@ -15,7 +15,8 @@ from transformers.models.auto.configuration_auto import AutoConfig
 
 from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
-from .hosted.text_encoders import load_text_encoder, positions_of, width_of
+from ..parts.pretrained import embedding_width, position_limit
+from .hosted.text_encoders import load_text_encoder
 from .quantization import codes_to_levels, levels_to_codes, round_to_levels
 
 IGNORED = -100
@@ -120,9 +121,11 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         channels = config.latent_channels if config.levels is None else len(config.levels)
         # the two beyond the vocabulary are the end and what stands for a hidden token
         self._hidden = config.vocabulary_size + 1
-        self.embedding = nn.Embedding(config.num_codebooks * (config.vocabulary_size + 2), width_of(self.encoder))
+        self.embedding = nn.Embedding(
+            config.num_codebooks * (config.vocabulary_size + 2), embedding_width(self.encoder)
+        )
         self.bottleneck = nn.Linear(config.stride * self.encoder.config.hidden_size, channels)
-        self.spread = nn.Linear(channels, config.stride * width_of(self.decoder))
+        self.spread = nn.Linear(channels, config.stride * embedding_width(self.decoder))
         self.head = nn.Linear(self.decoder.config.hidden_size, config.num_codebooks * (config.vocabulary_size + 1))
         self.post_init()
         if config.length is not None:
@@ -299,7 +302,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         """Raises `ValueError` if there are fewer positions than tokens."""
         tokens = groups * self.config.stride
         for part in (self.encoder, self.decoder):
-            if (room := positions_of(part)) is not None and tokens > room:
+            if (room := position_limit(part)) is not None and tokens > room:
                 raise ValueError(
                     f"{type(part).__name__} has {room} positions, but {groups} groups of {self.config.stride} tokens "
                     f"need {tokens}."

@@ -71,7 +71,7 @@ class TextModality(Modality):
     ) -> "TextModality":
         """A tokenizer of subword tokens, made of `texts` in lower case by byte-pair encoding (Sennrich et al., 2016).
 
-        Every character of `texts` is a piece, spaces as well, so that the tokens of a text lead back to all of it.
+        Every character of `texts` is a token, spaces as well, so that the tokens of a text lead back to all of it.
 
         Args:
             num_pieces: the most pieces, with `<pad>` and `<unk>`; single characters only if not given.

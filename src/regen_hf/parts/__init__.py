@@ -1,4 +1,4 @@
-"""What an extractor and a generator are, what they give, and models of other libraries as such.
+"""What an extractor and a generator are, what they give, and how models of other libraries are hosted.
 
 Imports nothing else of the library.
 """

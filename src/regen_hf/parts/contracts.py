@@ -169,7 +169,7 @@ class PreTrainedExtractor(_LocalClass, _Part, PreTrainedModel):
 
 
 class Rule:
-    """What an extractor or a generator without weights does otherwise than one that has some."""
+    """An extractor or a generator without weights: it is built from its config alone."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, config: PreTrainedConfig | None = None, **kwargs):

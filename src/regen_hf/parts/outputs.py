@@ -112,7 +112,7 @@ class RepresentationSpec:
         said = [] if self.num_codes is None else [f"vocabulary {self.num_codes}"]
         said += [f"{self.num_codebooks} codebooks"] if self.num_codebooks > 1 else []
         sizes = " × ".join("any length" if size is None else str(size) for size in self.shape)
-        said += [sizes if self.shape == (None,) else f"shape {sizes}"]
+        said += [{(): "one value", (None,): "any length"}.get(self.shape, f"shape {sizes}")]
         rate = "" if self.rate is None else f" at {self.rate:g} a second"
         return f"{'continuous values' if self.num_codes is None else 'codes'} ({', '.join(said)}){rate}"
 

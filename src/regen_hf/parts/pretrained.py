@@ -148,3 +148,8 @@ def position_limit(model: PreTrainedModel) -> int | None:
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None
+
+
+def embedding_width(model: PreTrainedModel) -> int:
+    """The size of the embeddings that it reads; those that it gives may be of another."""
+    return model.get_input_embeddings().embedding_dim

@@ -69,7 +69,7 @@ class MixedBatches(Batches):
     """Batches for a decoder whose `source` is the true Y′ at first, and more and more often the predicted one.
 
     Args:
-        true: Y′ of all rows, one cache after the other; those of the first have an X, of which Y′ can be predicted.
+        true: Y′ of all rows, cache by cache; those of the first have an X, of which Y′ can be predicted.
         read: the targets of some rows, as keyword arguments of the decoder.
         share: how many of the first cache's get the prediction at the end of training.
         total: batches in all of training, over all processes.

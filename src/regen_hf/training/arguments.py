@@ -96,7 +96,7 @@ class StageArguments:
         return self.gradient_accumulation_steps * num_processes
 
     def group(self, num_processes: int) -> int:
-        """How many rows in a row are of similar length: those of a step, or 0."""
+        """How many consecutive rows are of similar length: those of a step, or 0."""
         return self.batch_size * self.batches_per_step(num_processes) if self.group_by_length else 0
 
     def _check_counts(self) -> None:

@@ -45,11 +45,11 @@ class EndlessBatches:
     ) -> Iterator[dict[str, torch.Tensor]]:
         """One process's batches, pass after pass, from its batch `start` on.
 
-        All processes together read one shuffle of the rows after the other; none is dropped or read twice in a pass.
+        All processes together read the rows shuffle by shuffle; none is dropped or read twice in a pass.
         A stream is shuffled by its own seed.
 
         Args:
-            group: if above 0, as many rows in a row are of similar length; not for a stream.
+            group: if above 0, so many consecutive rows are of similar length; not for a stream.
             num_workers: processes that read; none for a stream.
         """
         return self._sampled(Sampling(batch_size, seed, start, process_index, num_processes, group, num_workers))

@@ -23,6 +23,17 @@ FINAL, BEST, RESULT = "final.safetensors", "best.safetensors", "result.json"
 FREE = ("eval_every", "save_every", "num_workers", "gradient_accumulation_steps")
 
 
+@dataclasses.dataclass
+class Progress:
+    """How far training is: what a checkpoint holds beside tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    losses: list = dataclasses.field(default_factory=list)
+    validation: list = dataclasses.field(default_factory=list)
+    recent: list = dataclasses.field(default_factory=list)
+
+
 def gather_state(module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average) -> dict[str, torch.Tensor]:
     """Weights, optimizer states and moving average on the CPU; every process must call it."""
     from torch.distributed.checkpoint.state_dict import get_model_state_dict, get_optimizer_state_dict

@@ -17,6 +17,7 @@ from .arguments import StageArguments, StageResult
 from .batches import Batches, StreamedBatches, batch_seed, seed_all
 from .checkpoints import (
     BEST,
+    Progress,
     check_same,
     clear,
     gather_state,
@@ -79,23 +80,12 @@ def train(
     return loop.run()
 
 
-@dataclasses.dataclass
-class _Progress:
-    """How far training is: what a checkpoint holds beside tensors."""
-
-    step: int = 0
-    seconds: float = 0.0
-    losses: list = dataclasses.field(default_factory=list)
-    validation: list = dataclasses.field(default_factory=list)
-    recent: list = dataclasses.field(default_factory=list)
-
-
 class _Loop:
     def __init__(self, module, data, arguments, name, evaluate, validation, folder, report_to, log_every):
         self.module, self.data, self.arguments, self.name = module, data, arguments, name
         self.folder, self.log_every = folder, log_every
         self.accelerator = make_accelerator(arguments, report_to, folder)
-        self.progress = _Progress()
+        self.progress = Progress()
         self._prepare()
         if report_to:
             start_trackers(self.accelerator, report_to, arguments, folder)
@@ -130,7 +120,7 @@ class _Loop:
         before, now = ({**each["arguments"], **{name: each[name] for name in kept}} for each in (facts, self._facts()))
         check_same(self.folder, before, now)
         restore_state(state, self.prepared, [each.optimizer for each in self.optimizers], self.average)
-        self.progress = _Progress(**facts["progress"])
+        self.progress = Progress(**facts["progress"])
         for schedule in self.schedules:
             schedule.last_epoch = self.progress.step - 1
             with warnings.catch_warnings():

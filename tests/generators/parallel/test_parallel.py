@@ -11,9 +11,9 @@ from transformers import (
 )
 
 from regen_hf import MaskedGenerator, RegressionGenerator, RepresentationSpec
-from regen_hf.generators.parallel.parallel import backbone_width, load_backbone
+from regen_hf.generators.parallel.parallel import load_backbone
 from regen_hf.parts.auto import load_generator
-from regen_hf.parts.pretrained import position_limit
+from regen_hf.parts.pretrained import embedding_width, position_limit
 
 SMALL = {"vocab_size": 16, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
 BERT = tiny.bert()
@@ -31,7 +31,7 @@ def test_positions_that_a_backbone_has_room_for():
     assert position_limit(load_backbone(BERT)) == 8
     assert position_limit(load_backbone(roberta())) == 8  # two of ten are for padding
     assert position_limit(load_backbone(modern())) is None
-    assert backbone_width(load_backbone(modern())) == 16
+    assert embedding_width(load_backbone(modern())) == 16
 
 
 def test_refuses_more_positions_than_there_are():

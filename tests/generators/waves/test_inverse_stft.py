@@ -128,7 +128,7 @@ def test_codes_of_one_codebook_and_frames_of_any_hop():
 def test_refuses_what_it_cannot_take():
     with pytest.raises(ValueError, match=r"must be frames of any number, with a rate, got .*8 × any length"):
         made(frames=RepresentationSpec((8, None)))
-    with pytest.raises(ValueError, match=r"must be frames of any number, with a rate, got .*\(8, 4, None\)"):
+    with pytest.raises(ValueError, match=r"must be frames of any number, with a rate, got .*8 × 4 × any length"):
         made(frames=RepresentationSpec((8, 4, None), rate=250))
     with pytest.raises(ValueError, match=r"must be frames of any number, with a rate, got .*4 × any length"):
         made(frames=RepresentationSpec((4, None), 12, rate=250))

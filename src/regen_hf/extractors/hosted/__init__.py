@@ -1,4 +1,4 @@
-"""What the models of other libraries that extractors host say of themselves, a file for each kind of them.
+"""Loads and runs the models of other libraries that extractors host, one file for each kind.
 
 May import parts.
 """

@@ -1,12 +1,11 @@
-"""Encoders of transformers that see all of a text at once: whether a model is one, and the sizes that it has."""
+"""Encoders of transformers that see all of a text at once: whether a model is one."""
 
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
 
-from ...parts.pretrained import hosted, refuse_reference
+from ...parts.pretrained import embedding_width, hosted, refuse_reference
 
 
 def load_text_encoder(part: Any, name: str) -> PreTrainedModel:
@@ -28,7 +27,7 @@ def _probe(model: PreTrainedModel, name: str) -> None:
     training, masks = model.training, torch.tensor([[1, 1], [1, 0]], device=model.device)
     model.eval()
     try:
-        embeds = torch.zeros(2, 2, width_of(model), dtype=model.dtype, device=model.device)
+        embeds = torch.zeros(2, 2, embedding_width(model), dtype=model.dtype, device=model.device)
         embeds[1, 1] = torch.linspace(-1, 1, embeds.shape[2])
         states = [model(inputs_embeds=embeds, attention_mask=mask.expand(2, -1)).last_hidden_state for mask in masks]
     except Exception as error:
@@ -40,16 +39,3 @@ def _probe(model: PreTrainedModel, name: str) -> None:
         raise ValueError(
             f"`{name}` must see all of a text and none of its padding, as BERT does; {type(model).__name__} does not."
         )
-
-
-def width_of(model: PreTrainedModel) -> int:
-    """The size of the embeddings that it reads; those that it gives may be of another."""
-    return model.get_input_embeddings().embedding_dim
-
-
-def positions_of(model: PreTrainedModel) -> int | None:
-    """How many positions there is a learned embedding for, or `None` where positions are not learned."""
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None

@@ -233,7 +233,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         if self.config.prefix_vocabulary_size:
             condition = self._own_tokens(source)
         else:
-            condition = self.source_encoder(**{"batch_size": rows, **source})
+            condition = self.source_encoder(**source, **({} if rows is None else {"batch_size": rows}))
         return condition.at_the_end() if self._has_prefix else condition
 
     def _hide(self, condition: Condition, rows: torch.Tensor) -> Condition:

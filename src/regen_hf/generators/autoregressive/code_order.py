@@ -13,7 +13,7 @@ Rows = tuple[torch.Tensor, torch.Tensor]
 
 
 class Interleaved:
-    """One code after the other; those of several codebooks in turn, place by place (Copet et al., 2023, "flattening").
+    """One code at a time; those of several codebooks in turn, place by place (Copet et al., 2023, "flattening").
 
     With one codebook this is the order of plain codes, row by row.
     """

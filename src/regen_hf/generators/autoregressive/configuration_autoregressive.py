@@ -35,7 +35,7 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
         alignment_weight: of a further loss, by which the source alone tells the codes in their order by connectionist
             temporal classification (Watanabe et al., 2017, eq. 5), so that attention soon finds its way along a source
             that is read out, such as phonemes or speech. Rows with more codes than source count as 0 in it.
-        source_stride: how many places of the source stand beside each place of the target: 1 for a melody and the
+        source_stride: how many places of the source are aligned with each place of the target: 1 for a melody and the
             voices beneath it. Then their mean is added to what is read where that place is written, instead of a
             prefix, and what is written has a place for each `source_stride` of the source; `None` where the source is
             read as a whole.

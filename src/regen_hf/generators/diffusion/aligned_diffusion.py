@@ -231,7 +231,7 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
         Args:
             guidance: how far to go from frames without a source towards the source; 1 is no guidance.
             num_inference_steps: steps of Euler's method.
-            temperature: the deviation of the noise that the flow begins with; below 1 for what is surer.
+            temperature: the deviation of the noise that the flow begins with; below 1 for what is more likely.
             generator: gives the same targets for the same sources, however they are batched.
             source: what [`SourceEncoder`] reads.
         """

@@ -29,7 +29,7 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         num_codebooks: the number of codebooks; more than one are the first dimension of `target_shape`.
         codebook_order: `"in_turn"`, each codebook after those before it, as codecs want whose later books refine the
             earlier; or `"any"`, all of them together, the most confident first, as voices of a score.
-        source_stride: how many places of the source stand beside each place of the target: 1 for a melody and the
+        source_stride: how many places of the source are aligned with each place of the target: 1 for a melody and the
             voices beneath it. Then their mean is added to it, instead of being read after the target, and what is
             made has a place for each `source_stride` of the source; `None` where the source is read as a whole.
         masking_schedule: how much is masked after which part of the steps: `"cosine"` or `"linear"`; or `"all"`, for
@@ -267,7 +267,7 @@ class MaskedGenerator(ParallelGenerator):
         return Representation(codes.view(rows, *([books] if books > 1 else []), *places), mask)
 
     def _guided(self, codes: torch.Tensor, group: slice, condition: Condition, real, guidance: float) -> torch.Tensor:
-        """Logits `(batch, places, codes)` of all places of some codebooks, one codebook after the other."""
+        """Logits `(batch, places, codes)` of all places of some codebooks, codebook by codebook."""
 
         def logits(codes: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
             states = self._states(codes, condition, real)

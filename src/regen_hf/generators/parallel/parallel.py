@@ -4,10 +4,13 @@ import torch
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
 
 from ...parts.contracts import check_settings
-from ...parts.pretrained import hosted, position_limit, refuse_reference
+from ...parts.pretrained import embedding_width, hosted, position_limit, refuse_reference
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig
 from ..sources.conditioning import SourceEncoder
@@ -34,7 +37,7 @@ class ParallelGeneratorConfig(ConditionalGeneratorConfig):
 
 class ParallelGenerator(ConditionalGenerator):
     """A generator whose backbone reads the positions of the target and, after them, those of the source, unless a
-    subclass puts the source beside them.
+    subclass aligns the two.
 
     The source comes last, so that its length does not move the target's positions.
     """
@@ -50,7 +53,7 @@ class ParallelGenerator(ConditionalGenerator):
     ):
         super().__init__(config)
         self.backbone = backbone or AutoModel.from_config(config.backbone_config)
-        self._width = backbone_width(self.backbone)
+        self._width = embedding_width(self.backbone)
         self._room = position_limit(self.backbone)
         self.source_encoder = SourceEncoder(config, self._width, source_encoders)
 
@@ -118,7 +121,7 @@ def _probe(backbone: PreTrainedModel) -> None:
     name, training = type(backbone).__name__, backbone.training
     backbone.eval()
     try:
-        embeds = torch.zeros(2, 2, backbone_width(backbone), dtype=backbone.dtype, device=backbone.device)
+        embeds = torch.zeros(2, 2, embedding_width(backbone), dtype=backbone.dtype, device=backbone.device)
         embeds[1, 1] = torch.linspace(-1, 1, embeds.shape[2])
         mask = torch.ones(2, 2, dtype=torch.long, device=backbone.device)
         one, two = backbone(inputs_embeds=embeds, attention_mask=mask).last_hidden_state[:, 0]
@@ -130,12 +133,9 @@ def _probe(backbone: PreTrainedModel) -> None:
         raise ValueError(f"`backbone` {name} reads from left to right, but all positions are made at once.")
 
 
-def backbone_width(backbone: PreTrainedModel) -> int:
-    """The size of the embeddings that it reads; those that it gives may be of another."""
-    return backbone.get_input_embeddings().embedding_dim
-
-
 def hosts_encoder(described: dict) -> bool:
     """Whether a config.json is of a transformers encoder that sees all positions at once."""
     one_way = described.get("is_decoder") or described.get("is_encoder_decoder")
-    return not one_way and bool(MODEL_FOR_MASKED_LM_MAPPING_NAMES.get(described.get("model_type")))
+    kind = described.get("model_type")
+    one_way = one_way or kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    return not one_way and kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES

@@ -116,7 +116,7 @@ def describe_source(source: RepresentationSpec | None) -> dict:
 
 class ConditionalGenerator(PreTrainedGenerator):
     """A generator that reads its source by a `source_encoder`, and has `statistics` of its targets where those are
-    continuous. A subclass sets both.
+    continuous. A subclass sets both. (Those of language models and of waves have none of their targets.)
     """
 
     config: ConditionalGeneratorConfig

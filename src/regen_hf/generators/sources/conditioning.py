@@ -17,8 +17,8 @@ from .statistics import ChannelStatistics
 
 
 class SourceEncoder(PreTrainedModel):
-    """Turns what there is of a source into hidden states, one kind after the other, and stands in a learned null
-    source where there is nothing to read.
+    """Turns what there is of a source into hidden states, kind by kind, and puts a learned null source where
+    there is nothing to read.
 
     A `PreTrainedModel`, because transformers loses the tied weights of a model that is the child of anything else.
 

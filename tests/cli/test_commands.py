@@ -8,7 +8,7 @@ from cli.command_runs import start, training
 from hub import serve
 
 from regen_hf.cli import train
-from regen_hf.cli.main import COMMANDS
+from regen_hf.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 
