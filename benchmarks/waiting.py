@@ -1,7 +1,7 @@
 """What waiting OpenMP threads cost: steps/s of the demo's autoencoder and prior, idle and beside three busy processes.
 
 python benchmarks/waiting.py [OUTPUT.json]. Each way is a process of its own, since the environment counts when torch is
-imported; the ways take turns, `rounds` times, and the median of each is kept.
+imported; the median of its steps is kept.
 """
 
 import itertools
@@ -23,7 +23,7 @@ SETTINGS = ("OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "KMP_BLOCKTI
 
 
 def seconds_of_a_step(part: str, steps: int) -> float:
-    """The median step of training a part of the demo, as `make demo` trains it; after two that warm up."""
+    """The median step of training a part of the demo, as `make demo` trains it; after one that warms up."""
     import torch
     from ratios import demo_model
 
@@ -44,8 +44,8 @@ def seconds_of_a_step(part: str, steps: int) -> float:
         return {name: tensor[rows] for name, tensor in example.items()}
 
     own = {"extractor": {"batch_size": 32}, "prior": {"batch_size": 128, "optimizer": "muon"}}[part]
-    train(module, Batches(256, read), StageArguments(max_steps=steps + 3, mixed_precision="auto", **own))
-    return statistics.median(after - before for before, after in itertools.pairwise(moments[2:]))
+    train(module, Batches(256, read), StageArguments(max_steps=steps + 2, mixed_precision="auto", **own))
+    return statistics.median(after - before for before, after in itertools.pairwise(moments[1:]))
 
 
 def measured(part: str, steps: int, **settings: str) -> float:
@@ -57,17 +57,15 @@ def measured(part: str, steps: int, **settings: str) -> float:
     return float(run.stdout.split()[-1])
 
 
-def compare(rounds: int = 3) -> list[dict]:
+def compare() -> list[dict]:
     rows = []
     for busy in (0, 3):
-        others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
+        spinning = f"import os\nwhile os.getppid() == {os.getpid()}: pass"  # ends with this process
+        others = [subprocess.Popen([sys.executable, "-c", spinning]) for _ in range(busy)]
         try:
             for part in ("extractor", "prior"):
-                found = {way: [] for way in WAYS}
-                for _ in range(rounds):
-                    for way, settings in WAYS.items():
-                        found[way].append(measured(part, 6 if busy else 12, **settings))
-                seconds = {way: round(statistics.median(each), 4) for way, each in found.items()}
+                steps = {"extractor": 12, "prior": 3}[part]
+                seconds = {way: round(measured(part, steps, **settings), 4) for way, settings in WAYS.items()}
                 rows.append({"part": part, "busy processes beside": busy, "seconds a step": seconds})
                 print(rows[-1], flush=True)
         finally:
