@@ -22,22 +22,6 @@ FLOORS = [
     {"cli"},
     {"__init__", "__main__"},
 ]
-EXTRACTORS = [
-    {"hosted", "quantization", "text_rule"},
-    {
-        "autoencoder",
-        "codec",
-        "downsample",
-        "encoder",
-        "harmony",
-        "identity",
-        "keywords",
-        "log_mel",
-        "phonemes",
-        "token_autoencoder",
-    },
-    {"__init__"},
-]
 GENERATORS = [{"sources"}, {"autoregressive", "diffusion", "parallel", "waves"}, {"__init__"}]
 """Imports go down only: a room imports from lower floors, and none from its own."""
 
@@ -64,7 +48,7 @@ def imports(source: Path, within: str = "") -> set[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("within, floors", [("", FLOORS), ("extractors", EXTRACTORS), ("generators", GENERATORS)])
+@pytest.mark.parametrize("within, floors", [("", FLOORS), ("generators", GENERATORS)])
 def test_imports_go_down_only(within, floors):
     for upper, lower in sorted(imports(SOURCE, within)):
         assert floor(floors, lower) < floor(floors, upper), f"{upper} imports {lower}"
@@ -164,14 +148,14 @@ def test_everything_public_has_a_docstring():
 
 
 @pytest.mark.parametrize("name", [
-    "parts.diffusers_module", "parts.auto", "extractors.autoencoder", "extractors.codec", "extractors.downsample",
-    "extractors.encoder", "extractors.identity", "extractors.log_mel", "generators.parallel.masked",
+    "parts.diffusers_module", "parts.auto", "extractors.autoencoder", "extractors.codec", "extractors.rules.downsample",
+    "extractors.encoder", "extractors.rules.identity", "extractors.rules.log_mel", "generators.parallel.masked",
     "generators.parallel.regression", "generators.waves.vocoder", "generators.diffusion.aligned_diffusion",
     "generators.sources.alignment", "generators.parallel.ctc", "generators.waves.griffin_lim",
     "generators.waves.inverse_stft", "extractors.token_autoencoder", "modalities.audio", "modalities.combination",
-    "modalities.phoneme", "extractors.keywords", "extractors.harmony", "modalities.score_codes",
+    "modalities.phoneme", "extractors.rules.keywords", "extractors.rules.harmony", "modalities.score_codes",
     "generators.autoregressive.autoregressive", "generators.diffusion.diffusion", "modalities.label",
-    "modalities.text", "modeling_regeneration", "cache.extraction", "speech.espeak", "extractors.phonemes",
+    "modalities.text", "modeling_regeneration", "cache.extraction", "speech.espeak", "extractors.rules.phonemes",
 ])  # fmt: skip
 def test_examples_in_docstrings_run(name):
     import doctest

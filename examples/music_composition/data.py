@@ -9,7 +9,7 @@ import torch
 from task import is_held_out
 
 from regen_hf import HarmonyExtractor, ScoreModality, readable_examples
-from regen_hf.extractors.harmony import BOOKS
+from regen_hf.extractors.rules.harmony import BOOKS
 from regen_hf.modalities.score import as_stream
 from regen_hf.modalities.score_codes import FIRST_PITCH, sounding
 

@@ -5,7 +5,7 @@ import torch
 from rules import FIFTH, RANGES, by_the_rules
 
 from regen_hf import HarmonyExtractor, RegenerationPipeline, Representation
-from regen_hf.extractors.harmony import BOOKS, chords, pitch_classes
+from regen_hf.extractors.rules.harmony import BOOKS, chords, pitch_classes
 from regen_hf.modalities.score_codes import FIRST_PITCH, sounding
 from regen_hf.parts.outputs import concatenate
 

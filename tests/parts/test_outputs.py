@@ -24,6 +24,7 @@ def test_specs_read_as_sentences():
     assert str(RepresentationSpec((4, 8, 8))) == "continuous values (shape 4 × 8 × 8)"
     assert str(RepresentationSpec((None,), 63)) == "codes (vocabulary 63, any length)"
     assert str(RepresentationSpec((), 5)) == "codes (vocabulary 5, one value)"
+    assert str(RepresentationSpec([3, 4])) == "continuous values (shape 3 × 4)"  # as a config.json has it
     books = RepresentationSpec((4, None), 2048, 4, rate=50.0)
     assert str(books) == "codes (vocabulary 2048, 4 codebooks, shape 4 × any length) at 50 a second"
     assert str(RepresentationSpec((8, 8), 16)) == "codes (vocabulary 16, shape 8 × 8)"

@@ -111,8 +111,9 @@ class RepresentationSpec:
     def __str__(self) -> str:
         said = [] if self.num_codes is None else [f"vocabulary {self.num_codes}"]
         said += [f"{self.num_codebooks} codebooks"] if self.num_codebooks > 1 else []
-        sizes = " × ".join("any length" if size is None else str(size) for size in self.shape)
-        said += [{(): "one value", (None,): "any length"}.get(self.shape, f"shape {sizes}")]
+        shape = tuple(self.shape)
+        sizes = " × ".join("any length" if size is None else str(size) for size in shape)
+        said += [{(): "one value", (None,): "any length"}.get(shape, f"shape {sizes}")]
         rate = "" if self.rate is None else f" at {self.rate:g} a second"
         return f"{'continuous values' if self.num_codes is None else 'codes'} ({', '.join(said)}){rate}"
 

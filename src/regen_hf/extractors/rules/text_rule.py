@@ -6,8 +6,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..parts.contracts import ExtractorConfig, RuleExtractor
-from ..parts.outputs import Representation, RepresentationSpec
+from ...parts.contracts import ExtractorConfig, RuleExtractor
+from ...parts.outputs import Representation, RepresentationSpec
 
 
 @functools.lru_cache(maxsize=4)

@@ -2,8 +2,8 @@
 
 import torch
 
-from ..parts.contracts import ExtractorConfig, RuleExtractor
-from ..parts.outputs import Representation, RepresentationSpec
+from ...parts.contracts import ExtractorConfig, RuleExtractor
+from ...parts.outputs import Representation, RepresentationSpec
 
 
 class IdentityExtractorConfig(ExtractorConfig):

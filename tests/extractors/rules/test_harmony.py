@@ -3,7 +3,7 @@ import torch
 from extractors.conformance import ExtractorConformance
 
 from regen_hf import HarmonyExtractor
-from regen_hf.extractors.harmony import BOOKS, CHORDS, NO_CHORD, chords, pitch_classes
+from regen_hf.extractors.rules.harmony import BOOKS, CHORDS, NO_CHORD, chords, pitch_classes
 
 RULE = HarmonyExtractor.from_components()
 A, B = 2 - 36, 1  # what makes a code of a pitch, and what holds it

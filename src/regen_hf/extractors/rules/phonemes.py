@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..parts.outputs import RepresentationSpec
-from ..speech.espeak import SPACE, UNKNOWN, check_inventory, inventory_of, phonemes, spelled
+from ...parts.outputs import RepresentationSpec
+from ...speech.espeak import SPACE, UNKNOWN, check_inventory, inventory_of, phonemes, spelled
 from .text_rule import TextRuleExtractor, TextRuleExtractorConfig, describe_tokenizer, read_tokenizer
 
 

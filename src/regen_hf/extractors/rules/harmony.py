@@ -3,9 +3,9 @@
 import torch
 from torch.nn import functional as F
 
-from ..modalities.score_codes import FIRST_PITCH, HOLD, REST, begins, sounding
-from ..parts.contracts import ExtractorConfig, RuleExtractor
-from ..parts.outputs import Representation, RepresentationSpec
+from ...modalities.score_codes import FIRST_PITCH, HOLD, REST, begins, sounding
+from ...parts.contracts import ExtractorConfig, RuleExtractor
+from ...parts.outputs import Representation, RepresentationSpec
 
 CHORDS = {"": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "7": (0, 4, 7, 10), "m7": (0, 3, 7, 10)}
 """The kinds of chords that are told apart, by their pitches above the root."""

@@ -2,10 +2,10 @@
 
 import torch
 
-from ..parts.contracts import ExtractorConfig, RuleExtractor
-from ..parts.lengths import by_length
-from ..parts.outputs import Representation, RepresentationSpec
-from ..speech.spectral import LOG_MEL_FIELDS, LogMelConfig, log_mel
+from ...parts.contracts import ExtractorConfig, RuleExtractor
+from ...parts.lengths import by_length
+from ...parts.outputs import Representation, RepresentationSpec
+from ...speech.spectral import LOG_MEL_FIELDS, LogMelConfig, log_mel
 
 
 class LogMelExtractorConfig(ExtractorConfig, LogMelConfig):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from regen_hf import TextModality
-from regen_hf.extractors.text_rule import TextRuleExtractor, TextRuleExtractorConfig, describe_tokenizer
+from regen_hf.extractors.rules.text_rule import TextRuleExtractor, TextRuleExtractorConfig, describe_tokenizer
 
 TEXT = TextModality.from_pieces(["abc def"])
 

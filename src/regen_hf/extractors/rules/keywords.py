@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..parts.outputs import RepresentationSpec
+from ...parts.outputs import RepresentationSpec
 from .text_rule import TextRuleExtractor, TextRuleExtractorConfig, describe_tokenizer, read_tokenizer
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
