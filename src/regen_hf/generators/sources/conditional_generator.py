@@ -132,7 +132,8 @@ class ConditionalGenerator(PreTrainedGenerator):
             module.init_weights()
 
     def fit_statistics(self, targets, sources=None) -> None:
-        """Measures mean and deviation of continuous targets and source representations, `(batch, channels, ...)`."""
+        """Measures mean and deviation of continuous targets and source representations: iterables of batches
+        `(batch, channels, ...)`."""
         if self.statistics is not None:
             self.statistics.fit(targets)
         self.source_encoder.fit_statistics(sources)
