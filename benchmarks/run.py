@@ -161,15 +161,16 @@ def write(rows: list[Row], folder: Path) -> None:
     readme = folder / "README.md"
     head, _, rest = readme.read_text(encoding="utf-8").partition("<!-- table -->")
     _, _, tail = rest.partition("<!-- end of table -->")
-    lines = ["| what | figure | bar | holds |", "|---|---|---|---|"]
+    machines = sorted({row["machine"] for row in ordered if row["value"] is not None})
+    lines = ["| what | figure | bar | holds | on |", "|---|---|---|---|---|"]
     for row in ordered:
         figure = "not measured" if row["value"] is None else f"{row['value']:,.4g} {row['unit']}"
         if row["value"] is not None and row["value"] >= 10_000:
             figure = f"{row['value']:,.0f} {row['unit']}"
         verdict = {True: "yes", False: "**no**", None: ""}[row["holds"]]
-        lines.append(f"| {row['what']} | {figure} | {row['bar'] or ''} | {verdict} |")
-    machines = sorted({row["machine"] for row in ordered if row["value"] is not None})
-    table = "\n".join([*lines, "", f"Measured on {'; '.join(machines)}."])
+        place = "" if row["value"] is None else f"({machines.index(row['machine']) + 1})"
+        lines.append(f"| {row['what']} | {figure} | {row['bar'] or ''} | {verdict} | {place} |")
+    table = "\n".join(lines + [f"\n({number}) {each}" for number, each in enumerate(machines, 1)])
     readme.write_text(f"{head}<!-- table -->\n{table}\n<!-- end of table -->{tail}", encoding="utf-8")
 
 
