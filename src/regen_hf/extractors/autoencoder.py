@@ -291,11 +291,8 @@ class AutoencoderExtractor(PreTrainedExtractor):
         terms = {"squared": error.square().mean(), "absolute": self.config.l1_weight * error.abs().mean()}
         for rows, name, term in regularisers:
             terms[name] = terms.get(name, 0.0) + rows / len(target) * term
-        detached = {name: term.detach() for name, term in terms.items()}
         learned = None if target is whole else target
-        return LossOutput(
-            loss=sum(terms.values()), terms=detached, reconstruction=reconstruction, reconstruction_target=learned
-        )
+        return LossOutput.of(terms, reconstruction=reconstruction, reconstruction_target=learned)
 
     def _some_frames(self, clips: torch.Tensor, mask: torch.Tensor | None):
         """`learned_frames` of each clip `(batch, channels, frames, height, width)`, and of its mask."""

@@ -270,9 +270,8 @@ class CodecExtractor(PreTrainedExtractor):
         weights = {"absolute": 1.0, "spectral": self.config.spectral_weight, "codec": self.config.codec_weight}
         total = sum(size for size, _ in groups)
         terms = {name: weights[name] * sum(size / total * each[name] for size, each in groups) for name in groups[0][1]}
-        detached = {name: term.detach() for name, term in terms.items()}
         reconstruction = None if in_pieces else reconstruction
-        return LossOutput(loss=sum(terms.values()), terms=detached, reconstruction=reconstruction)
+        return LossOutput.of(terms, reconstruction=reconstruction)
 
     def _reconstruct(self, wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The wave there and back, with gradients as far as they pass, and the codec's own loss."""

@@ -230,7 +230,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
             tokens = tokens.masked_fill(chosen & (tokens != self.config.vocabulary_size), self._hidden)
         logits = self._logits(self._squeeze(tokens, real), real)
         loss = F.cross_entropy(logits.flatten(0, 2).float(), labels.flatten(), ignore_index=IGNORED)
-        return LossOutput(loss=loss, terms={"reconstruction": loss.detach()})
+        return LossOutput.of({"reconstruction": loss})
 
     def _lengths(self, target: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """How many places each row has, `(batch,)`, of a batch that can be read."""

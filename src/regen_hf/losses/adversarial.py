@@ -62,7 +62,7 @@ class AdversarialLoss(nn.Module):
         }
         if self.training:
             self.forwards += 1
-        return LossOutput(loss=sum(terms.values()), terms={name: term.detach() for name, term in terms.items()})
+        return LossOutput.of(terms)
 
     def _judge(self, images: torch.Tensor, weights: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
         """One number a patch, in float32: above 0 for what looks like a target; with `weights` instead of D's own."""

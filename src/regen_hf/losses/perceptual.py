@@ -88,7 +88,7 @@ class PerceptualLoss(nn.Module):
             for one, other in zip(self._features(reconstruction), wanted, strict=True)
         ]
         loss = self.weight * torch.stack(distances).mean()
-        return LossOutput(loss=loss, terms={"perceptual": loss.detach()})
+        return LossOutput.of({"perceptual": loss})
 
     def _features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Feature maps `(batch, channels, height, width)` of unit length along their channels, in float32."""

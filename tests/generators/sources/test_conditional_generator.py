@@ -16,6 +16,8 @@ def test_a_stride_is_a_setting_of_those_that_have_it():
     assert (
         MaskedGeneratorConfig(source_shape=[None], source_num_codes=3, source_stride=2).to_dict()["source_stride"] == 2
     )
+    with pytest.raises(ValueError, match="`source_stride` is no setting of DiffusionGeneratorConfig"):
+        DiffusionGeneratorConfig(source_shape=[2, 4, 4], source_stride=2)
 
 
 def test_arguments_come_before_settings_and_those_before_defaults():

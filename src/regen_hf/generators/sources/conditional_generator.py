@@ -1,5 +1,7 @@
 """What generators share that read a source: the settings that say how, and statistics of what they read and make."""
 
+import dataclasses
+
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -78,9 +80,11 @@ class ConditionalGeneratorConfig(GeneratorConfig):
         return any(getattr(self, f"source_{reader}_config") is not None for reader in READERS.values())
 
     def _check_stride(self) -> None:
-        """Raises `ValueError` where `source_stride` is no number of places, or it is not clear of what."""
+        """Raises `ValueError` where `source_stride` is no setting, no number of places, or it is not clear of what."""
         if (stride := self.source_stride) is None:
             return
+        if "source_stride" not in {field.name for field in dataclasses.fields(self)}:
+            raise ValueError(f"`source_stride` is no setting of {type(self).__name__}.")
         if not isinstance(stride, int) or stride < 1:
             raise ValueError(f"`source_stride` must be None or a whole number of at least 1, got {stride!r}.")
         kinds = [name for name in dict.fromkeys(READERS.values()) if getattr(self, f"source_{name}_config") is not None]
