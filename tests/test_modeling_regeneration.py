@@ -8,6 +8,7 @@ from transformers import AutoModel
 from regen_hf import (
     AutoregressiveGenerator,
     CTCGenerator,
+    DiffusionGenerator,
     IdentityExtractor,
     RegenerationConfig,
     RegenerationModel,
@@ -118,9 +119,24 @@ def test_pickled_weights_are_not_read(tmp_path):
 
 def test_default_arguments_of_the_whole_come_from_its_config(batch):
     parts = {"extractor": tiny.autoencoder_extractor(), "prior": tiny.diffusion_prior((4, 4, 4))}
-    model = RegenerationModel.from_components(**parts, generation={"num_inference_steps": 0})
-    with pytest.raises(ValueError, match="`num_inference_steps` must be a whole number of at least 1, got 0"):
-        model.generate(**source(batch))
+    model = RegenerationModel.from_components(**parts, generation={"num_inference_steps": 2})
+    asked, given = [], source(batch)
+    model.prior.generate = lambda **kwargs: asked.append(kwargs) or DiffusionGenerator.generate(model.prior, **kwargs)
+    model.generate(**given)
+    model.generate(**given, num_inference_steps=3)
+    assert [each["num_inference_steps"] for each in asked] == [2, 3]
+    for wrong in (
+        {"num_inference_steps": 0},
+        {"guidance": float("nan")},
+        {"custom_generate": "x"},
+        {"decoder_kwargs": {}},
+    ):
+        name = next(iter(wrong))
+        with pytest.raises(ValueError, match=f"`{name}` must be|`generation` must hold .*'{name}'"):
+            RegenerationModel.from_components(**parts, generation=wrong)
+        model.config.generation = wrong
+        with pytest.raises(ValueError, match=f"`{name}` must be|`generation` must hold .*'{name}'"):
+            model.generate(**given)
 
 
 def test_what_is_changed_in_a_parts_config_is_saved(batch, tmp_path):

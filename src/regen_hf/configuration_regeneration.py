@@ -7,8 +7,10 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
 from .parts.contracts import GeneratorConfig
+from .parts.generation import MANY, Argument, check_generation
 from .parts.outputs import RepresentationSpec
 
+SEVERAL = Argument(int, 1, MANY, default=1)
 REMOTE_CODE_FILE = "regeneration_remote_code"
 REMOTE_CODE = """# Lets transformers load this model with `trust_remote_code=True` where regen_hf is not imported.
 # The code itself is in the package: `pip install regen_hf`.
@@ -39,8 +41,19 @@ class RegenerationConfig(GeneratorConfig):
     prior_config: dict | PreTrainedConfig | None = None
     decoder_config: dict | PreTrainedConfig | None = None
 
+    @property
+    def generation_arguments(self) -> dict[str, Argument]:
+        """Those of the prior; and `num_hypotheses` and `decoder_kwargs`, the decoder's."""
+        prior = {} if self.prior_config is None else dict(self.prior_config.generation_arguments)
+        prior.pop("num_return_sequences", None)  # which is asked for with each call
+        decoder = {} if self.decoder_config is None else {"decoder_kwargs": Argument(dict), "num_hypotheses": SEVERAL}
+        return {**prior, **decoder}
+
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        if self.decoder_config is not None:
+            said = (self.generation or {}).get("decoder_kwargs")
+            check_generation(said, self.decoder_config.generation_arguments, "decoder_kwargs")
         if self.extractor_config is not None and self.prior_config is not None:
             self._check_fit()
 

@@ -6,10 +6,12 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from .configuration_regeneration import RegenerationConfig
+from .configuration_regeneration import SEVERAL, RegenerationConfig
 from .parts.auto import load_extractor, load_generator
 from .parts.contracts import PreTrainedExtractor, PreTrainedGenerator, check_settings
+from .parts.generation import check_finite, check_generation, refuse_unknown
 from .parts.outputs import LossOutput, RegenerationOutput, Repeatable, Representation
+from .parts.randomness import Randomness, row_generators
 
 
 class RegenerationModel(PreTrainedGenerator):
@@ -96,7 +98,9 @@ class RegenerationModel(PreTrainedGenerator):
     @torch.no_grad()
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
         """Y to Y′."""
-        return self.extractor.encode(target, target_mask)
+        made = self.extractor.encode(target, target_mask)
+        check_finite(made.values, f"{type(self.extractor).__name__} made")
+        return made
 
     @torch.no_grad()
     def decode(self, representation: Representation, **decoder_kwargs) -> Representation:
@@ -106,7 +110,10 @@ class RegenerationModel(PreTrainedGenerator):
             return self.decoder_model.generate(source=representation.values, **masked, **decoder_kwargs)
         if decoder_kwargs:
             raise TypeError(f"`decoder_kwargs` must be empty, got {sorted(decoder_kwargs)}: this model has no decoder.")
-        return self.extractor.decode(representation)
+        check_finite(representation.values, "`representation` has")
+        made = self.extractor.decode(representation)
+        check_finite(made.values, f"{type(self.extractor).__name__} made")
+        return made
 
     def fit_statistics(self, targets, sources=None) -> None:
         """Fits the prior on the Y′ of the targets, and the decoder on the targets and their Y′."""
@@ -144,14 +151,22 @@ class RegenerationModel(PreTrainedGenerator):
         terms = {f"{part}_{name}": term for part, out in losses.items() for name, term in (out.terms or {}).items()}
         return LossOutput(loss=sum(out.loss for out in losses.values()), terms=terms)
 
+    @property
+    def source_names(self) -> frozenset[str]:
+        return self.prior.source_names
+
+    def generate_names(self) -> set[str]:
+        return super().generate_names() | self.prior.generate_names()
+
     @torch.no_grad()
     def generate(
         self,
         *,
         return_representation: bool = False,
         num_return_sequences: int = 1,
-        num_hypotheses: int = 1,
+        num_hypotheses: int | None = None,
         decoder_kwargs: dict | None = None,
+        generator: Randomness | None = None,
         **prior_kwargs,
     ) -> RegenerationOutput:
         """X to Y by way of Y′.
@@ -159,41 +174,35 @@ class RegenerationModel(PreTrainedGenerator):
         Args:
             return_representation: give Y′ beside Y, as `output.representation`, and what each link of a chain makes
                 as `output.representations`.
-            num_return_sequences: targets for each source; they follow each other in the batch.
+            num_return_sequences: targets for each source; they follow each other in the batch. Of a prior that
+                searches with beams they are made of so many beams.
             num_hypotheses: decode so many Y′ for each source, the best of the prior's beams, and give the Y for which
-                `log p(Y′ | X) + log p(Y | Y′)` is highest; for parts that know how likely what they make is.
+                `log p(Y′ | X) + log p(Y | Y′)` is highest; for parts that know how likely what they make is. 1 by
+                default.
             decoder_kwargs: arguments of the decoder's `generate`.
-            prior_kwargs: the source, and arguments of the prior's `generate`, such as `guidance`. A `generator` is the
-                decoder's, too.
+            generator: a `torch.Generator`, one for each target, or a seed, for the prior and the decoder; gives the
+                same targets for the same sources, however they are batched.
+            prior_kwargs: the source, and arguments of the prior's `generate`, such as `guidance`.
         """
-        for name, value in (("num_return_sequences", num_return_sequences), ("num_hypotheses", num_hypotheses)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        if num_return_sequences > 1 and num_hypotheses > 1:
-            raise ValueError(
-                f"`num_hypotheses` {num_hypotheses} gives one target, but `num_return_sequences` asks for "
-                f"{num_return_sequences}: give one of the two."
-            )
-        if num_return_sequences > 1:
-            prior_kwargs = {
-                name: value.repeat_interleave(num_return_sequences, dim=0) if torch.is_tensor(value) else value
-                for name, value in prior_kwargs.items()
-            }
-        prior_kwargs = {**(self.config.generation or {}), **prior_kwargs}
-        if num_hypotheses > 1:
-            if self.decoder_model is None:
-                raise ValueError(f"`num_hypotheses` {num_hypotheses} needs a decoder to try them with.")
-            beams = max(num_hypotheses, (self.prior.config.generation or {}).get("num_beams", 1))
-            prior_kwargs = {"num_beams": beams, **prior_kwargs, "num_return_sequences": num_hypotheses}
-        representation = self.prior.generate(**prior_kwargs)
-        decoder_kwargs = dict(decoder_kwargs or {})
-        if self.decoder_model is not None and prior_kwargs.get("generator") is not None:
-            decoder_kwargs.setdefault("generator", prior_kwargs["generator"])
+        check_generation(self.config.generation, self.config.generation_arguments)
+        given = {"num_hypotheses": num_hypotheses, "decoder_kwargs": decoder_kwargs, **prior_kwargs}
+        asked = {**(self.config.generation or {}), **{name: own for name, own in given.items() if own is not None}}
+        hypotheses, decoder_kwargs = asked.pop("num_hypotheses", 1), dict(asked.pop("decoder_kwargs", {}))
+        self._check_generation(asked, decoder_kwargs, num_return_sequences, hypotheses)
+        asked = self._several(asked, num_return_sequences, hypotheses)
+        if generator is not None:
+            rows = next((len(value) for value in asked.values() if torch.is_tensor(value)), None)
+            copies = (rows or asked.get("batch_size", 1)) * asked.get("num_return_sequences", 1)
+            # one for each target, which the prior draws from and then the decoder
+            asked["generator"] = row_generators(generator, copies)
+            if self.decoder_model is not None:
+                decoder_kwargs.setdefault("generator", asked["generator"])
+        representation = self.prior.generate(**asked)
         if return_representation and isinstance(self.decoder_model, RegenerationModel):
             decoder_kwargs["return_representation"] = True
         target = self.decode(representation, **decoder_kwargs)
-        if num_hypotheses > 1:
-            rows = _likeliest(representation, target, num_hypotheses)
+        if hypotheses > 1:
+            rows = _likeliest(representation, target, hypotheses)
             representation, target = _rows(representation, rows), _rows(target, rows)
         output = RegenerationOutput(values=target.values, mask=target.mask)
         if None not in (representation.scores, target.scores):
@@ -202,6 +211,41 @@ class RegenerationModel(PreTrainedGenerator):
             output.representation = representation
             output.representations = (representation, *(getattr(target, "representations", None) or ()))
         return output
+
+    def _check_generation(self, prior_kwargs: dict, decoder_kwargs: dict, several: int, hypotheses: int) -> None:
+        """Raises before anything is made, also what the decoder would raise."""
+        SEVERAL.check("num_return_sequences", several)
+        SEVERAL.check("num_hypotheses", hypotheses)
+        refuse_unknown(prior_kwargs, self.generate_names(), f"the `generate` of {type(self).__name__}")
+        if several > 1 and hypotheses > 1:
+            raise ValueError(
+                f"`num_hypotheses` {hypotheses} gives one target, but `num_return_sequences` asks for {several}: give "
+                "one of the two."
+            )
+        if self.decoder_model is None:
+            if hypotheses > 1:
+                raise ValueError(f"`num_hypotheses` {hypotheses} needs a decoder to try them with.")
+            return
+        refuse_unknown(decoder_kwargs, self.decoder_model.generate_names(), "the decoder, by `decoder_kwargs`")
+        arguments = self.decoder_model.config.generation_arguments
+        check_generation({k: v for k, v in decoder_kwargs.items() if k in arguments}, arguments, "decoder_kwargs")
+
+    def _several(self, prior_kwargs: dict, several: int, hypotheses: int) -> dict:
+        """The prior's arguments for so many Y′ of each source, which it finds itself, or of repeated rows."""
+        said = {**(self.prior.config.generation or {}), **prior_kwargs}
+        takes = self.prior.config.generation_arguments
+        if "num_return_sequences" in takes:
+            prior_kwargs = {**prior_kwargs, "num_return_sequences": 1}
+        if hypotheses > 1:
+            beams = max(hypotheses, said.get("num_beams") or 1)
+            return {**prior_kwargs, "num_beams": beams, "num_return_sequences": hypotheses}
+        searches = "num_return_sequences" in takes and (said.get("num_beams") or 1) > 1
+        if several > 1 and (searches or ("do_sample" in takes and said.get("do_sample") is not False)):
+            return {**prior_kwargs, "num_return_sequences": several}
+        return {
+            name: value.repeat_interleave(several, dim=0) if torch.is_tensor(value) else value
+            for name, value in prior_kwargs.items()
+        }
 
 
 def _likeliest(representation: Representation, target: Representation, of: int) -> torch.Tensor:

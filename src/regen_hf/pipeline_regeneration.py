@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
+from .parts.randomness import as_generator
 from .processing_regeneration import RegenerationProcessor
 
 
@@ -46,7 +47,7 @@ class RegenerationPipeline(ChunkPipeline):
             num_return_sequences: with more than 1, a list of that many results for each X.
             return_representation: give Y′, too, under `"representation"`, and what each link of a chain makes under
                 `"representations"`; each a list where X is in several pieces.
-            generator: a `torch.Generator`, for results that can be repeated.
+            generator: a `torch.Generator` or a seed, for results that can be repeated, however X are batched.
             kwargs: what the model's `generate` takes: `guidance`, `num_inference_steps`, `temperature`, ...
 
         Returns:
@@ -56,6 +57,8 @@ class RegenerationPipeline(ChunkPipeline):
             inputs = list(inputs)
         if isinstance(inputs, list) and not inputs:
             return []
+        if kwargs.get("generator") is not None:  # once for all batches
+            kwargs["generator"] = as_generator(kwargs["generator"])
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(self, num_return_sequences: int | None = None, **generate_kwargs):

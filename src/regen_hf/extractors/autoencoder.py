@@ -214,9 +214,14 @@ class AutoencoderExtractor(PreTrainedExtractor):
         return Representation(values=self._encode(target.to(self.dtype)))
 
     def decode(self, representation: Representation) -> Representation:
-        if representation.mask is None:
-            return Representation(values=self._decode(representation.values))
-        return by_length(self._decode, representation.values, representation.mask)
+        mask = representation.mask
+        if mask is not None and self.config.target_shape[-1] is None:
+            return by_length(self._decode, representation.values, mask, empty=True)
+        made = self._decode(representation.values)
+        if mask is None or mask.all():
+            return Representation(made)
+        real = mask.flatten(1).any(1)  # of one size, so a row is there or it is empty
+        return Representation(made, real.view(-1, *[1] * (made.ndim - 2)).expand(-1, *made.shape[2:]))
 
     def _check(self, target: torch.Tensor, mask: torch.Tensor | None) -> None:
         shape = tuple(self.config.target_shape)

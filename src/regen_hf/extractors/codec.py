@@ -180,7 +180,7 @@ class CodecExtractor(PreTrainedExtractor):
         return by_length(self._codes, target, target_mask)
 
     def decode(self, representation: Representation) -> Representation:
-        return by_length(self._wave, representation.values, representation.mask)
+        return by_length(self._wave, representation.values, representation.mask, empty=True)
 
     def _check(self, target: torch.Tensor) -> None:
         channels, longest = self.config.channels, self.config.max_samples

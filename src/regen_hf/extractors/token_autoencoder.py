@@ -210,7 +210,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         logits[:, 1:, :, -1] = -torch.inf  # the first tokens say where the end is
         ids = logits.argmax(-1)[:, :, : self.config.length]
         ended = (ids[:, 0] == self.config.vocabulary_size) | ~real.repeat_interleave(stride, 1)[:, : self.config.length]
-        mask = ended.cumsum(-1) == 0
+        mask = (ended.cumsum(-1) == 0) & real.any(-1, keepdim=True)
         ids = ids.masked_fill(~mask[:, None], 0)
         return Representation(ids[:, 0] if self.config.num_codebooks == 1 else ids, mask)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import inspect
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from .generation import check_generation
 from .outputs import LossOutput, Representation, RepresentationSpec
 from .pretrained import HubReference, load_pretrained, marked_modules
 
@@ -207,10 +209,24 @@ class GeneratorConfig(_LocalClass, PreTrainedConfig):
     """Says what a generator makes, before any weight is loaded.
 
     Args:
-        generation: default keyword arguments of `generate`, for example `{"guidance": 2.0}`.
+        generation: default keyword arguments of `generate`, for example `{"guidance": 2.0}`. Only what
+            `generation_arguments` names, with values that it allows: a config may be somebody else's.
     """
 
     generation: dict | None = None
+    generation_arguments = {}  # without a type, since it is no field
+    """What `generate` takes besides the source, each an [`Argument`] by its name."""
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        check_generation(self.generation, self.generation_arguments)
+
+    def generation_settings(self, **given) -> dict:
+        """The arguments of `generate`: those `given` that are not `None`, else those of `generation`, else defaults."""
+        given = {name: value for name, value in given.items() if value is not None}
+        check_generation(self.generation, self.generation_arguments)  # which may have been changed since
+        defaults = {name: argument.default for name, argument in self.generation_arguments.items()}
+        return {**defaults, **(self.generation or {}), **given}
 
     @property
     def target_spec(self) -> RepresentationSpec:
@@ -231,6 +247,7 @@ class PreTrainedGenerator(_LocalClass, _Part, PreTrainedModel):
     """
 
     config: GeneratorConfig
+    source_names: frozenset[str] = frozenset({"source", "source_mask"})
     main_input_name = "target"
     input_modalities = ("image", "text", "audio", "video")
     output_modalities = ("image", "text", "audio", "video")
@@ -276,5 +293,11 @@ class PreTrainedGenerator(_LocalClass, _Part, PreTrainedModel):
         raise NotImplementedError
 
     def generate(self, **source) -> Representation:
-        """Targets for a batch of sources."""
+        """Targets for a batch of sources; a subclass's is one of those that [`generates`] holds for."""
         raise NotImplementedError
+
+    def generate_names(self) -> set[str]:
+        """The names of all that `generate` takes."""
+        parameters = inspect.signature(type(self).generate).parameters.values()
+        named = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"self"}
+        return named | self.source_names | set(self.config.generation_arguments)

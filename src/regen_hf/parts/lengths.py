@@ -13,7 +13,10 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor
 
 
 def by_length(
-    function: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor, mask: torch.Tensor | None = None
+    function: Callable[[torch.Tensor], torch.Tensor],
+    values: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    empty: bool = False,
 ) -> Representation:
     """What `function` gives of rows `(batch, ..., length)` without their padding.
 
@@ -22,16 +25,34 @@ def by_length(
     Args:
         function: of a batch of which nothing is padding; its last dimension is the one that varies.
         mask: `(batch, length)`, bool; each row true first, where it is real, and then false. `None` where all is real.
+        empty: whether rows of length 0 stay empty, without being given to `function`.
     """
-    if mask is None:
+    if mask is None and not (empty and not values.shape[-1]):
         return Representation(function(values))
     lengths = _true_lengths(values, mask)
+    if empty and not lengths.all():
+        return _around_empty(function, values, mask, lengths > 0)
     rows = [(lengths == length).nonzero()[:, 0] for length in lengths.unique()]
     results = [function(values[row, ..., : int(lengths[row[0]])]) for row in rows]
     masks = [torch.ones(len(each), each.shape[-1], dtype=torch.bool, device=each.device) for each in results]
     joined = concatenate([Representation(*pair) for pair in zip(results, masks, strict=True)])
     order = torch.cat(rows).argsort()
     return Representation(joined.values[order], joined.mask[order])
+
+
+def _around_empty(
+    function: Callable, values: torch.Tensor, mask: torch.Tensor | None, real: torch.Tensor
+) -> Representation:
+    """What [`by_length`] gives of the rows that are `real`, with empty ones between; at least one place wide."""
+    if real.any():
+        made = by_length(function, values[real], mask[real])
+    else:  # one row of one place, for its shape
+        made = Representation(function(values.new_zeros(1, *values.shape[1:-1], 1)))
+    result = made.values.new_zeros(len(values), *made.values.shape[1:])
+    found = torch.zeros(len(values), result.shape[-1], dtype=torch.bool, device=values.device)
+    if real.any():
+        result[real], found[real] = made.values, made.mask
+    return Representation(result, found)
 
 
 def random_segments(length: int, *parts: tuple[Representation, int]) -> list[Representation]:

@@ -1,7 +1,11 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import tiny
 import torch
 from generators.autoregressive.priors import beside, reading_out
+from transformers import AutoModel, GenerationConfig, StoppingCriteria
 
 from regen_hf import AutoregressiveGenerator
 
@@ -74,7 +78,7 @@ def test_beams_come_with_their_log_probabilities(length_penalty):
             total = -generator(**own).loss.item() * (length + 1)
             assert made.scores[row].item() == pytest.approx(total, rel=1e-3)
     assert generator.generate(source=source, do_sample=False).scores is None
-    assert generator.generate(source=source, num_beams=4).scores is None  # of samples
+    assert generator.generate(source=source, num_beams=4, do_sample=True).scores is None
 
 
 def test_scores_count_the_codes_of_all_codebooks():
@@ -115,3 +119,148 @@ def test_beside_its_source_each_row_is_written_as_by_itself(order):
         assert torch.equal(alone.values[0], together.values[row, :, :length])
         if order == "interleave":
             torch.testing.assert_close(alone.scores[0], together.scores[row], rtol=1e-4, atol=1e-4)
+
+
+def labels(rows: int) -> dict[str, torch.Tensor]:
+    return {"class_labels": torch.arange(rows)[:, None] % 3}
+
+
+def writer(shape=(None,), **settings) -> AutoregressiveGenerator:
+    torch.manual_seed(0)
+    settings = {"num_classes": 3, **settings}
+    if shape[-1] is None:
+        settings.setdefault("max_places", 12)
+    return AutoregressiveGenerator.from_components(tiny.gpt2(), shape, 11, **settings).eval()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_new_tokens": 3}, "`max_new_tokens` 3 does not fit: all 4 tokens of codes .*shape 4.* are written"),
+        ({"max_new_tokens": 5}, "`max_new_tokens` 5 does not fit"),
+        ({"max_length": 4}, "`max_new_tokens` 3 does not fit"),
+        ({"min_new_tokens": 2}, "`min_new_tokens` 2 does not fit"),
+        ({"max_time": 0.1}, "`max_time` 0.1 does not fit"),
+        ({"generation_config": GenerationConfig(max_new_tokens=3)}, "`max_new_tokens` 3 does not fit"),
+    ],
+)
+def test_targets_of_one_length_are_written_whole(given, message):
+    """Else the codes of one source would become those of another."""
+    with pytest.raises(ValueError, match=message):
+        writer((4,)).generate(**labels(5), **given)
+    assert writer((4,)).generate(**labels(5), max_new_tokens=4, max_length=None).values.shape == (5, 4)
+
+
+def test_a_stop_of_the_callers_own_is_refused_where_rows_would_be_mixed():
+    class Stops(StoppingCriteria):
+        def __call__(self, input_ids, scores, **kwargs):
+            return torch.full((len(input_ids),), input_ids.shape[1] > 2, dtype=torch.bool)
+
+    with pytest.raises(ValueError, match="2 places were written, but codes .* has 4"):
+        writer((4,)).generate(**labels(6), stopping_criteria=[Stops()])
+    assert writer().generate(**labels(6), stopping_criteria=[Stops()]).values.shape == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_new_tokens": 13}, "room for 12 new tokens, but `min_new_tokens` is 0 and `max_new_tokens` 13"),
+        ({"min_new_tokens": 5, "max_new_tokens": 4}, "`min_new_tokens` is 5 and `max_new_tokens` 4"),
+        ({"max_length": 4, "max_new_tokens": 4}, "give `max_new_tokens` or `max_length`, not both, got 4 and 4"),
+        ({"max_new_tokens": 10**12}, "`max_new_tokens` must be at most 1e.06, got 1000000000000"),
+        ({"temperature": float("nan")}, "`temperature` must be a finite number above 0, got nan"),
+        ({"num_beams": True}, "`num_beams` must be a whole number of at least 1, got True"),
+        ({"top_p": 1.5}, "`top_p` must be at most 1, got 1.5"),
+        ({"num_return_sequences": 3, "do_sample": False}, "`num_return_sequences` 3 without sampling or beams"),
+        ({"generation_config": GenerationConfig(penalty_alpha=0.6)}, "`generation_config` must hold .*'penalty_alpha'"),
+        ({"generation_config": GenerationConfig(eos_token_id=3)}, "`generation_config` must hold .*'eos_token_id'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_refuses_what_cannot_be_written(given, message):
+    with pytest.raises(ValueError, match=message):
+        writer().generate(**labels(2), **given)
+
+
+def test_what_is_asked_for_comes_before_what_the_model_says():
+    model = writer(generation={"max_new_tokens": 6, "min_new_tokens": 6})
+    lengths = [model.generate(**labels(1)).values.shape[1]]
+    model.generation_config.max_new_tokens = model.generation_config.min_new_tokens = 5
+    lengths.append(model.generate(**labels(1)).values.shape[1])
+    asked = GenerationConfig(max_new_tokens=4, min_new_tokens=4)
+    lengths.append(model.generate(**labels(1), generation_config=asked).values.shape[1])
+    lengths.append(model.generate(**labels(1), max_length=3, min_length=3).values.shape[1])
+    assert lengths == [6, 5, 4, 3, 2]
+
+
+def rows_of(model, number: int = 12, **given) -> int:
+    """How many different rows there are of one source."""
+    source = {"class_labels": torch.ones(number, 1, dtype=torch.long)}
+    return len({tuple(row.tolist()) for row in model.generate(**source, **given).values})
+
+
+def test_what_is_read_is_the_likeliest_and_what_is_heard_is_drawn():
+    assert rows_of(writer()) == 1
+    assert rows_of(writer(), do_sample=True) > 1
+    assert rows_of(writer(), temperature=2.0) > 1
+    assert rows_of(writer(), generation_config=GenerationConfig(do_sample=True)) > 1
+    assert rows_of(writer(target_rate=50.0)) > 1
+    assert rows_of(writer((4,))) > 1
+    assert rows_of(writer((4,)), num_beams=2) == 1
+    assert rows_of(writer((4,), generation={"do_sample": False})) == 1
+    several = writer().generate(**labels(1), num_return_sequences=8).values
+    assert len({tuple(row.tolist()) for row in several}) > 1
+
+
+def test_a_generation_config_of_the_repository_is_checked(tmp_path):
+    model = writer()
+    model.generation_config.num_beams = 2
+    model.save_pretrained(tmp_path)
+    assert AutoModel.from_pretrained(tmp_path).generation_config.num_beams == 2
+    for name, value in (("custom_generate", "x"), ("dola_layers", "low"), ("num_beams", 10**9), ("eos_token_id", 3)):
+        (tmp_path / "generation_config.json").write_text(json.dumps({name: value}))
+        with pytest.raises(ValueError, match=f"`generation_config.json` must hold .*{name}|`{name}` must be at most"):
+            AutoModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"top_p": 0.8, "temperature": 1.5}], ids=str)
+@pytest.mark.parametrize("shape", [(4,), (None,)], ids=str)
+def test_samples_do_not_depend_on_their_batch_nor_on_threads(settings, shape):
+    model, asked = writer(shape), {"do_sample": True, **settings}
+
+    def alone(row: int, shared) -> list[int]:
+        made = model.generate(class_labels=torch.tensor([[row % 3]]), generator=shared, **asked)
+        return made.values[0].tolist() if made.mask is None else made.values[0][made.mask[0]].tolist()
+
+    shared = torch.Generator().manual_seed(5)
+    single = [alone(row, shared) for row in range(6)]
+    state = torch.random.get_rng_state()
+    made = model.generate(**labels(6), generator=5, **asked)
+    together = [row.tolist() if made.mask is None else row[made.mask[i]].tolist() for i, row in enumerate(made.values)]
+    with ThreadPoolExecutor(4) as threads:
+        parallel = list(threads.map(lambda seed: alone(1, seed), [7] * 8))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert single == together and len({tuple(row) for row in single}) > 1
+    assert parallel == [parallel[0]] * 8
+
+
+@pytest.mark.parametrize("order", ["interleave", "delay"])
+def test_a_code_of_one_codebook_is_not_repeated_by_another(order):
+    """Both codebooks begin with code 7; where the penalty is of one alone, neither is kept from it."""
+    books = {"num_codebooks": 2, "order": order}
+    model = writer((2, 3), **books)
+    codes = torch.zeros(2, 11)
+    codes[:, 7], codes[:, 3] = 5.0, 4.0
+    model.head.logits = lambda states, book, tied=None: codes[book].expand(*states.shape[:-1], 11).clone()
+    made = model.generate(**labels(1), do_sample=False, no_repeat_ngram_size=1).values[0]
+    assert made[:, :2].tolist() == [[7, 3], [7, 3]]
+    made = model.generate(**labels(1), do_sample=False, repetition_penalty=2.0).values[0]
+    assert made[:, :2].tolist() == [[7, 3], [7, 3]]
+
+
+def test_several_of_delayed_codebooks():
+    model = writer((2, 3), num_codebooks=2, order="delay")
+    made = model.generate(**labels(2), num_return_sequences=3, generator=0)
+    assert made.values.shape == (6, 2, 3)
+    with pytest.raises(ValueError, match="`num_beams` must be 1 with `order` 'delay', got 2"):
+        model.generate(**labels(2), num_beams=2)

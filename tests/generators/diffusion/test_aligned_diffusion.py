@@ -130,7 +130,7 @@ def test_arguments_of_generate_have_an_effect():
 
 @pytest.mark.parametrize(("given", "message"), [
     ({"num_inference_steps": 0}, "`num_inference_steps` must be a whole number of at least 1, got 0"),
-    ({"temperature": -1.0}, "`temperature` must be at least 0, got -1.0"),
+    ({"temperature": -1.0}, "`temperature` must be a finite number of at least 0, got -1.0"),
 ])  # fmt: skip
 def test_refuses_wrong_arguments(given, message):
     with pytest.raises(ValueError, match=message):

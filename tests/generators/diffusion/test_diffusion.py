@@ -242,6 +242,6 @@ def test_refuses_what_would_have_no_effect():
         DiffusionGenerator.from_components(tiny.sd3(SHAPE), SHAPE, source_shape=[16], source_noise=0.5)
     with pytest.raises(ValueError, match=r"`target_shape` must be whole numbers, got \(4, None\)"):
         DiffusionGenerator.from_components(tiny.stable_audio(), (4, None))
-    decoder, mask = tiny.diffusion_decoder(), torch.zeros(1, 4, dtype=torch.bool)
+    decoder, mask = tiny.diffusion_decoder(), torch.tensor([[True, True, True, False]])
     with pytest.raises(ValueError, match="`source_mask` has padding, but the source is stacked"):
         decoder.generate(source=torch.rand(1, 3, 4, 4), source_mask=mask, num_inference_steps=1)

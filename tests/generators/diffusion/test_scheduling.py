@@ -1,9 +1,10 @@
 import pytest
 import tiny
 import torch
-from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 
 from regen_hf.generators.diffusion.scheduling import build_scheduler, describe_scheduler, initial_noise
+from regen_hf.parts.randomness import row_generators
 
 SHAPE = (4, 4, 4)
 
@@ -27,6 +28,12 @@ def test_is_built_again_as_it_was_described():
 
 def test_noise_of_a_row_does_not_depend_on_those_beside_it():
     scheduler = build_scheduler({"_class_name": "DDIMScheduler"}, "noise")
-    noise, options = initial_noise(scheduler, (3, 2, 2), torch.Generator().manual_seed(0), "cpu")
-    alone, _ = initial_noise(scheduler, (1, 2, 2), torch.Generator().manual_seed(0), "cpu")
+    noise, options = initial_noise(scheduler, (3, 2, 2), row_generators(0, 3), "cpu")
+    alone, _ = initial_noise(scheduler, (1, 2, 2), row_generators(0, 1), "cpu")
     assert torch.equal(noise[:1], alone) and len(options["generator"]) == 3
+
+
+def test_refuses_a_scheduler_that_no_generator_leads(monkeypatch):
+    monkeypatch.setattr(DDIMScheduler, "noise_sampler_seed", None, raising=False)  # as DPMSolverSDEScheduler has it
+    with pytest.raises(ValueError, match="`scheduler` DDIMScheduler draws from torch's global random numbers"):
+        build_scheduler({"_class_name": "DDIMScheduler"}, "noise")

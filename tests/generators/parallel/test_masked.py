@@ -266,5 +266,5 @@ def test_refuses_by_name():
     source = {"class_labels": CLASSES}
     with pytest.raises(ValueError, match="`num_inference_steps` must be a whole number of at least 2, got 1"):
         masked((2, 4), num_codebooks=2).generate(**source, num_inference_steps=1)
-    with pytest.raises(ValueError, match="`temperature` must be above 0, got 0"):
+    with pytest.raises(ValueError, match="`temperature` must be a finite number above 0, got 0"):
         masked().generate(**source, temperature=0)

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import EncoderDecoderCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers import EncoderDecoderCache, GenerationConfig, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.auto.modeling_auto import (
@@ -14,13 +14,14 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from ...parts.contracts import PreTrainedGenerator, check_settings
+from ...parts.generation import leaves_out_empty
 from ...parts.outputs import LossOutput, RepresentationSpec
 from ..sources.alignment import ctc_loss
 from ..sources.condition import Condition
 from ..sources.conditional_generator import describe_source
 from ..sources.conditioning import SourceEncoder
 from ..sources.perturbing import perturb
-from ..sources.source_encoders import encoder_configs, load_source_encoders
+from ..sources.source_encoders import SOURCE_NAMES, encoder_configs, load_source_encoders
 from .code_order import ORDERS, CodeHead
 from .configuration_autoregressive import AutoregressiveGeneratorConfig
 from .copying import CopyAttention
@@ -54,6 +55,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
     """
 
     config_class = AutoregressiveGeneratorConfig
+    source_names = SOURCE_NAMES
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _supports_flash_attn = True
@@ -79,9 +81,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         self.source_encoder = SourceEncoder(config, width, source_encoders, reads_representation=reads)
         self.alignment_head = nn.Linear(width, config.num_codes + 1) if config.alignment_weight else None
         self.post_init()
-        end, start = self._order.end, self._order.start
-        self.generation_config.update(decoder_start_token_id=start, bos_token_id=start, pad_token_id=start)
-        self.generation_config.eos_token_id = end if config.ends else None
+        self.generation_config = GenerationConfig(**self._tokens())
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -181,6 +181,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         rows, first = self.language_model.get_input_embeddings().weight, self.config.first_code
         return rows[first : first + self.config.num_codes * self.config.num_codebooks], rows[-1:]
 
+    @leaves_out_empty
     def forward(
         self,
         target: torch.Tensor | None = None,

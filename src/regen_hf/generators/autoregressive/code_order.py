@@ -4,11 +4,17 @@ Each order turns codes into the tokens that the model reads and predicts, and ba
 `[0, num_codes)`, then the end and the start of a sequence; `IGNORED` marks what is not learned.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
-from transformers import LogitsProcessor
+from transformers import LogitsProcessor, NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
 IGNORED = -100
+REPETITIONS = {
+    "repetition_penalty": RepetitionPenaltyLogitsProcessor,
+    "no_repeat_ngram_size": NoRepeatNGramLogitsProcessor,
+}
 Rows = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -70,6 +76,18 @@ class Interleaved:
             return _IsOver(self.start, self.books * places)
         return _EndsBetweenPlaces(self.end, self.books) if places is None and self.books > 1 else None
 
+    def repetitions(self, generation: dict[str, Any]) -> list[LogitsProcessor]:
+        """What makes repeating less likely: `repetition_penalty` and `no_repeat_ngram_size`, which are taken out of
+        `generation`, since a code of one codebook is not repeated by that of another."""
+        asked = {name: (kind, generation.pop(name)) for name, kind in REPETITIONS.items() if name in generation}
+        off = {"repetition_penalty": 1, "no_repeat_ngram_size": 0}
+        return [_OfItsCodebook(kind(value), self) for name, (kind, value) in asked.items() if value != off[name]]
+
+    def own(self, input_ids: torch.LongTensor) -> torch.LongTensor:
+        """What was written so far by the codebook that is next."""
+        written = input_ids[:, 1:]
+        return written[:, written.shape[1] % self.books :: self.books]
+
     def codes(self, tokens: torch.Tensor) -> torch.Tensor:
         """Generated tokens `(batch, length)` as codes `(batch, codebooks, places)`."""
         places = tokens.shape[1] // self.books
@@ -109,6 +127,9 @@ class Delayed(Interleaved):
     def next_books(self, position: int) -> list[int]:
         return list(range(self.books))
 
+    def own(self, input_ids: torch.LongTensor) -> torch.LongTensor:
+        return input_ids[:, 1:]
+
     def processor(self, places: int | torch.Tensor | None) -> LogitsProcessor | None:
         places = places.repeat_interleave(self.books) if torch.is_tensor(places) else places
         return _Delays(self.start, self.end, self.books, places)
@@ -117,6 +138,17 @@ class Delayed(Interleaved):
         tokens = tokens.unflatten(0, (-1, self.books))
         places = max(tokens.shape[2] - self.books + 1, 0)
         return torch.stack([tokens[:, book, book : book + places] for book in range(self.books)], dim=1)
+
+
+class _OfItsCodebook(LogitsProcessor):
+    """A processor that sees what the codebook that is next has written, and neither the start nor the others."""
+
+    def __init__(self, processor: LogitsProcessor, order: Interleaved):
+        self.processor, self.order = processor, order
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        own = self.order.own(input_ids)
+        return self.processor(own, scores) if own.shape[1] else scores
 
 
 class _EndsBetweenPlaces(LogitsProcessor):

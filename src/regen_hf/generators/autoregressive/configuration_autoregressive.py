@@ -6,9 +6,26 @@ from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
+from ...parts.generation import GUIDANCE, MANY, Argument
 from ...parts.outputs import RepresentationSpec
 from ..sources.conditional_generator import ConditionalGeneratorConfig
 from .code_order import ORDERS
+
+SAMPLING = {
+    "temperature": Argument(above=0),
+    "top_k": Argument(int, 0),
+    "top_p": Argument(above=0, most=1),
+    "min_p": Argument(least=0, most=1),
+    "typical_p": Argument(above=0, most=1),
+    "epsilon_cutoff": Argument(least=0, most=1),
+    "eta_cutoff": Argument(least=0, most=1),
+}
+"""What only sampling reads."""
+
+MOST_TOKENS = 1_000_000
+LENGTHS = dict.fromkeys(("max_new_tokens", "max_length"), Argument(int, 1, MOST_TOKENS))
+LENGTHS |= dict.fromkeys(("min_new_tokens", "min_length"), Argument(int, 0, MOST_TOKENS))
+"""How many tokens are written; by `..._length`, as in transformers, the start of the sequence counts."""
 
 
 class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
@@ -65,6 +82,22 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     source_stride: int | None = None
     source_noise: float = 0.0
     is_encoder_decoder: bool = True
+    generation_arguments = {
+        "guidance": GUIDANCE,
+        "do_sample": Argument(bool),
+        **SAMPLING,
+        "num_beams": Argument(int, 1, MANY),
+        "num_return_sequences": Argument(int, 1, MANY),
+        "length_penalty": Argument(),
+        "early_stopping": Argument(bool, others=("never",)),
+        "repetition_penalty": Argument(above=0),
+        "no_repeat_ngram_size": Argument(int, 0, MANY),
+        **LENGTHS,
+        "max_time": Argument(above=0),
+        "renormalize_logits": Argument(bool),
+        "remove_invalid_values": Argument(bool),
+        "use_cache": Argument(bool),
+    }
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -74,6 +107,8 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
             raise ValueError("`order` is 'delay', which needs `num_codebooks` of at least 2, got 1.")
         if self.shares_vocabulary and self.num_codebooks > 1:
             raise ValueError(f"`shares_vocabulary` needs one codebook, got num_codebooks {self.num_codebooks}.")
+        if not (self.max_places is None or 1 <= self.max_places <= MOST_TOKENS):
+            raise ValueError(f"`max_places` must be from 1 to {MOST_TOKENS}, got {self.max_places}.")
         if self.varies != (self.max_places is not None):
             given = f"target_shape {tuple(self.target_shape)} and max_places {self.max_places}"
             raise ValueError(f"`max_places` belongs to a target_shape whose last size is None, got {given}.")
@@ -116,6 +151,12 @@ class AutoregressiveGeneratorConfig(ConditionalGeneratorConfig):
     def ends(self) -> bool:
         """Whether the generator itself says where a target ends."""
         return self.varies and self.source_stride is None
+
+    @property
+    def gives_likeliest(self) -> bool:
+        """Whether the likeliest target is given unless something else is asked for: of what is read, such as text or
+        phonemes. What is looked at or listened to, and has a size or a rate, is drawn."""
+        return self.ends and self.num_codebooks == 1 and self.target_rate is None
 
     @property
     def places(self) -> int:

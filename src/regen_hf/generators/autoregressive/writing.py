@@ -5,14 +5,22 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationMixin
+from transformers import GenerationConfig, GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils import ModelOutput
 
+from ...parts.generation import check_generation, generates
 from ...parts.outputs import Representation
+from ...parts.randomness import Randomness
 from ..sources.condition import Condition
-from ..sources.conditioning import SOURCE_NAMES
+from ..sources.source_encoders import SOURCE_NAMES
+from .configuration_autoregressive import LENGTHS, SAMPLING
+from .drawing import AllFinite, Drawing
 from .guided_cache import cache_of, paired
+
+LIVE = {"past_key_values", "cache_implementation", "logits_processor", "stopping_criteria"}
+"""What a caller may give besides, but no config."""
+MISSING = object()
 
 
 class CodeWriting:
@@ -42,40 +50,56 @@ class CodeWriting:
             logits = torch.where(towards.isinf(), towards, away + guidance * (towards - away))
         return Seq2SeqLMOutput(logits=logits.flatten(0, 1)[:, None], past_key_values=past_key_values)
 
-    @torch.no_grad()
+    def _tokens(self) -> dict[str, int | None]:
+        """What begins, ends and pads a sequence, by the names of transformers' `GenerationConfig`."""
+        start = self._order.start
+        ends = {"eos_token_id": self._order.end if self.config.ends else None}
+        return {"decoder_start_token_id": start, "bos_token_id": start, "pad_token_id": start, **ends}
+
+    def adjust_generation_fn(self, *args, **kwargs) -> None:
+        """As transformers' own; raises `ValueError` for a generation_config.json with what `generate` does not take."""
+        super().adjust_generation_fn(*args, **kwargs)
+        self._told(self.generation_config, "generation_config.json")
+
+    def generate_names(self) -> set[str]:
+        return super().generate_names() | LIVE
+
+    @generates
     def generate(
         self,
         *,
         guidance: float | None = None,
-        generator: torch.Generator | None = None,
+        generator: Randomness | None = None,
+        generation_config: GenerationConfig | None = None,
         **source_and_generation,
     ) -> Representation:
         """
         Args:
             guidance: how far the logits go from those of the null source towards those of the source; 1 is none.
-            generator: makes sampling repeatable for the same batch.
+            generator: a `torch.Generator`, one for each row, or a seed; gives the same targets for the same sources,
+                however they are batched.
+            generation_config: arguments of transformers' `generate`, which those given by name come before.
             source_and_generation: what [`SourceEncoder`] reads, or `batch_size` where that is nothing; and what
-                transformers' `generate` takes: `do_sample` (true here by default), `temperature`, `top_k`, `top_p`,
-                `num_beams`, ...
+                transformers' `generate` takes: `do_sample`, `temperature`, `top_k`, `top_p`, `num_beams`, ... The
+                likeliest codes are given of what is read, such as text, and with beams; else they are drawn, and
+                wherever a `temperature` or the like is given.
 
         Returns:
             Codes `(batch, *config.target_shape)`, with a mask where their number varies. Then beams without sampling
             and guidance come with their log-probabilities as `scores`.
         """
-        defaults = {"guidance": 1.0, "do_sample": True, "top_k": 0, **(self.config.generation or {})}
-        default_guidance = defaults.pop("guidance")
-        guidance = default_guidance if guidance is None else guidance
-        self.config.check_guidance(guidance)
         source = {name: value for name, value in source_and_generation.items() if name in SOURCE_NAMES}
-        generation = {k: v for k, v in {**defaults, **source_and_generation}.items() if k not in source}
-        if not generation["do_sample"]:  # transformers warns of options that only sampling reads
-            for name in defaults.keys() & {"top_k", "top_p", "temperature"}:
-                generation.pop(name, None)
-        for name in ("num_beams", "num_return_sequences"):
-            if self.config.order == "delay" and generation.get(name, 1) != 1:
-                raise ValueError(f"`{name}` must be 1 with `order` 'delay', got {generation[name]}.")
+        given = {"guidance": guidance, **source_and_generation}
+        given = {name: value for name, value in given.items() if name not in source and value is not None}
+        generation = self._asked({**self._told(generation_config, "generation_config"), **_counted(given)})
+        guidance = generation.pop("guidance")
+        self.config.check_guidance(guidance)
         condition = self._read(source)
-        with _seeded(generator, self.device):
+        if generation.get("num_beams", 1) == 1:  # transformers would repeat rows, not those of one target together
+            condition = self._several(condition, generation.pop("num_return_sequences", 1), generation["do_sample"])
+        generation["logits_processor"] = [AllFinite(type(self).__name__), *generation.get("logits_processor", [])]
+        drawn = generation["do_sample"] and generator is not None
+        with Drawing(generator) if drawn else contextlib.nullcontext():
             output = self._write(condition, guidance, generation)
         made = self._written(
             output.sequences[:, 1:], None if self.config.source_stride is None else condition.mask.bool()
@@ -86,6 +110,31 @@ class CodeWriting:
             length = made.mask.sum(1) * self.config.num_codebooks + 1  # with the end, where there is room for it
             made.scores = scores * (length.clamp(max=longest) if self.config.ends else longest) ** penalty
         return made
+
+    def _told(self, generation_config: GenerationConfig | None, where: str) -> dict[str, Any]:
+        """What a `GenerationConfig` says; raises `ValueError` for what `generate` does not take, and other tokens."""
+        told = {} if generation_config is None else generation_config.to_dict()
+        own = {**self._tokens(), "transformers_version": told.get("transformers_version")}
+        told = {name: value for name, value in told.items() if value is not None and own.get(name, MISSING) != value}
+        check_generation(told, self.config.generation_arguments, where)
+        return _counted(told)
+
+    def _asked(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of transformers' `generate`: what is given over what the model's configs say over defaults."""
+        check_generation(self.config.generation, self.config.generation_arguments)
+        said = {**_counted(self.config.generation or {}), **self._told(self.generation_config, "generation_config")}
+        if given.get("num_beams", 1) > 1 or given.keys() & SAMPLING.keys():
+            said.pop("do_sample", None)  # which was said for another search
+        asked = {"guidance": 1.0, "top_k": 0, **said, **given}
+        beams = asked.get("num_beams", 1) > 1
+        draws = bool(given.keys() & SAMPLING.keys()) or asked.get("num_return_sequences", 1) > 1
+        draws = (not beams and (draws or not self.config.gives_likeliest)) or bool(given.keys() & SAMPLING.keys())
+        asked.setdefault("do_sample", draws)
+        if not asked["do_sample"]:  # transformers warns of options that only sampling reads
+            asked = {name: value for name, value in asked.items() if name in given or name not in SAMPLING}
+        if self.config.order == "delay" and beams:
+            raise ValueError(f"`num_beams` must be 1 with `order` 'delay', got {asked['num_beams']}.")
+        return asked
 
     def _write(self, condition: Condition, guidance: float, generation: dict[str, Any]) -> ModelOutput:
         """What transformers' `generate` gives: `sequences`, each with the start, and the scores of beams."""
@@ -101,10 +150,9 @@ class CodeWriting:
             if places > config.places:
                 raise ValueError(f"the source has {places} places, more than the {config.places} of this generator.")
             rows = condition.mask.sum(1)
-        if processor := order.processor(rows):
-            generation["logits_processor"] = [*generation.get("logits_processor", []), processor]
-        length = order.length(places)
-        generation = {"min_new_tokens": 1 if config.ends else length, "max_new_tokens": length, **generation}
+        processors = [*generation["logits_processor"], *order.repetitions(generation), order.processor(rows)]
+        generation["logits_processor"] = [each for each in processors if each is not None]
+        generation |= self._lengths(order.length(places), generation)
         repeated = order.rows(1)
         scored = generation.get("num_beams", 1) > 1 and not generation["do_sample"]
         return GenerationMixin.generate(
@@ -114,14 +162,49 @@ class CodeWriting:
             guidance=guidance,
             return_dict_in_generate=True,
             output_scores=scored,
+            **self._tokens(),
             **generation,
         )
+
+    def _several(self, condition: Condition, number: int, draws: bool) -> Condition:
+        if number > 1 and not draws:
+            raise ValueError(f"`num_return_sequences` {number} without sampling or beams is the same target each time.")
+        return condition.map(lambda tensor: tensor.repeat_interleave(number, dim=0))
+
+    def _lengths(self, length: int, generation: dict[str, Any]) -> dict[str, int]:
+        """How many tokens are written at least and at most, of `length` that there is room for.
+
+        Raises:
+            ValueError: where more are asked for, or fewer of targets that all have one length.
+        """
+        told = {name: generation.pop(name) for name in LENGTHS if name in generation}
+        if not self.config.ends:
+            for name, value in [
+                *told.items(),
+                *((name, generation[name]) for name in ("max_time",) if name in generation),
+            ]:
+                if value != length or name == "max_time":
+                    raise ValueError(
+                        f"`{name}` {value} does not fit: all {length} tokens of {self.config.target_spec} are written."
+                    )
+            return {"min_new_tokens": length, "max_new_tokens": length}
+        lengths = {"min_new_tokens": 0, "max_new_tokens": length, **told}
+        if not lengths["min_new_tokens"] <= lengths["max_new_tokens"] <= length:
+            raise ValueError(
+                f"there is room for {length} new tokens, but `min_new_tokens` is {lengths['min_new_tokens']} and "
+                f"`max_new_tokens` {lengths['max_new_tokens']}."
+            )
+        return lengths
 
     def _written(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> Representation:
         """The codes of tokens; `mask` `(batch, places)` says where they end, where the source does."""
         codes = self._order.codes(tokens)
         shape = tuple(self.config.target_shape)
         if not self.config.varies:
+            if (found := codes.shape[2]) != self.config.places:
+                raise ValueError(
+                    f"{found} places were written, but {self.config.target_spec} has {self.config.places}."
+                )
             return Representation(values=codes.reshape(-1, *shape))
         if mask is None:
             mask = (codes < self.config.num_codes).all(1).cumprod(1).bool()
@@ -130,13 +213,13 @@ class CodeWriting:
         return Representation(values=codes if len(shape) > 1 else codes[:, 0], mask=mask[:, : codes.shape[2]])
 
 
-@contextlib.contextmanager
-def _seeded(generator: torch.Generator | None, device: torch.device):
-    """Lets `generator` decide what transformers draws from the global random state, which is left as it was."""
-    if generator is None:
-        yield
-        return
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+def _counted(told: dict[str, Any]) -> dict[str, Any]:
+    """With lengths as numbers of new tokens, so that what is said in one place comes before what is said in another."""
+    told = dict(told)
+    for name, other in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
+        if told.get(other) is None:
+            continue
+        if told.get(name) is not None:
+            raise ValueError(f"give `{name}` or `{other}`, not both, got {told[name]} and {told[other]}.")
+        told[name] = max(told.pop(other) - 1, 0)  # the start of the sequence is one
+    return told

@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,11 +10,12 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-from ...parts.contracts import check_settings, check_whole
+from ...parts.contracts import check_settings
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
+from ...parts.generation import GUIDANCE, STEPS, Argument, check_finite, generates, leaves_out_empty
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
-from ...parts.randomness import row_generators
+from ...parts.randomness import Randomness
 from ..sources.alignment import expand, monotonic_alignment
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
@@ -51,7 +53,11 @@ class AlignedDiffusionGeneratorConfig(ConditionalGeneratorConfig):
     target_shape: list[int | None] | tuple[int | None, ...] = (80, None)
     target_rate: float | None = None
     max_places: int = 2000
-    generation_defaults = {"guidance": 1.0, "num_inference_steps": 10, "temperature": 1.0}
+    generation_arguments = {
+        "guidance": GUIDANCE,
+        "num_inference_steps": replace(STEPS, default=10),
+        "temperature": Argument(least=0, default=1.0),
+    }
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -155,6 +161,7 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
         described = {"target_rate": target.rate, **describe_source(source)}
         return cls.from_components(part, target.shape, **{**described, **settings})
 
+    @leaves_out_empty
     def forward(
         self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source: torch.Tensor
     ) -> LossOutput:
@@ -218,13 +225,13 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
         distance = means.square().sum(2)[:, :, None] - 2 * products  # what is of the frame alone is the same for all
         return monotonic_alignment(-distance / 2, source_mask, target_mask)
 
-    @torch.no_grad()
+    @generates
     def generate(
         self,
         guidance: float | None = None,
         num_inference_steps: int | None = None,
         temperature: float | None = None,
-        generator: torch.Generator | None = None,
+        generator: Randomness | None = None,
         **source: torch.Tensor,
     ) -> Representation:
         """
@@ -232,7 +239,8 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
             guidance: how far to go from frames without a source towards the source; 1 is no guidance.
             num_inference_steps: steps of Euler's method.
             temperature: the deviation of the noise that the flow begins with; below 1 for what is more likely.
-            generator: gives the same targets for the same sources, however they are batched.
+            generator: a `torch.Generator`, one for each row, or a seed; gives the same targets for the same sources,
+                however they are batched.
             source: what [`SourceEncoder`] reads.
         """
         asked = self.config.generation_settings(
@@ -240,9 +248,6 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
         )
         guidance, steps, temperature = asked["guidance"], asked["num_inference_steps"], asked["temperature"]
         self.config.check_guidance(guidance)
-        check_whole("num_inference_steps", steps)
-        if not temperature >= 0:
-            raise ValueError(f"`temperature` must be at least 0, got {temperature!r}.")
         condition = self._read(source)
         means, mask = expand(self.means(condition.hidden).float(), self._durations(condition))
         sample = temperature * _noise(mask, means.shape[2], generator)
@@ -275,6 +280,7 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
     def _durations(self, condition: Condition) -> torch.Tensor:
         """Frames `(batch, source)` for each place, at least one."""
         guessed = torch.expm1(self.log_durations(condition.hidden)[:, :, 0].float())
+        check_finite(guessed, "AlignedDiffusionGenerator made durations that are")
         durations = guessed.round().clamp(min=1).long() * condition.mask
         longest, row = durations.sum(1).max(0)
         if longest > self.config.max_places:
@@ -305,12 +311,11 @@ def _scheduler():
     return FlowMatchEulerDiscreteScheduler()
 
 
-def _noise(mask: torch.Tensor, channels: int, generator: torch.Generator | None) -> torch.Tensor:
+def _noise(mask: torch.Tensor, channels: int, generators: list[torch.Generator] | None) -> torch.Tensor:
     """`(batch, frames, channels)`, in each row as it would be without the others and without padding."""
-    if generator is None:
+    if generators is None:
         return torch.randn(*mask.shape, channels, device=mask.device)
     rows = [
-        torch.randn(int(length), channels, generator=own)
-        for length, own in zip(mask.sum(1), row_generators(generator, len(mask)), strict=True)
+        torch.randn(int(length), channels, generator=own) for length, own in zip(mask.sum(1), generators, strict=True)
     ]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True).to(mask.device)

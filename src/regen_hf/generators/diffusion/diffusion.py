@@ -1,5 +1,6 @@
 """Diffusion and flow matching over any diffusers backbone that takes values of the target's shape."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -7,10 +8,12 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-from ...parts.contracts import check_settings, check_whole
+from ...parts.contracts import check_settings
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
+from ...parts.generation import GUIDANCE, STEPS, generates, leaves_out_empty
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
+from ...parts.randomness import Randomness
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder
@@ -46,7 +49,7 @@ class DiffusionGeneratorConfig(ConditionalGeneratorConfig):
     prediction: str = "velocity"
     timestep_sampling: str = "logit_normal"
     source_noise: float = 0.0
-    generation_defaults = {"guidance": 1.0, "num_inference_steps": 20}
+    generation_arguments = {"guidance": GUIDANCE, "num_inference_steps": replace(STEPS, default=20)}
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -181,6 +184,7 @@ class DiffusionGenerator(ConditionalGenerator):
         """A new diffusers scheduler, as the config describes it, for values of unit variance."""
         return build_scheduler(self.config.scheduler, self.config.prediction)
 
+    @leaves_out_empty
     def forward(
         self,
         target: torch.Tensor,
@@ -209,25 +213,25 @@ class DiffusionGenerator(ConditionalGenerator):
         error = (predicted - wanted).square().mean(1)
         return LossOutput.of({"denoising": masked_mean(error, target_mask)})
 
-    @torch.no_grad()
+    @generates
     def generate(
         self,
         guidance: float | None = None,
         num_inference_steps: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Randomness | None = None,
         **source: torch.Tensor,
     ) -> Representation:
         """
         Args:
             guidance: how far to go from the null source towards the source (Ho and Salimans, 2022); 1 is no guidance.
             num_inference_steps: steps of the scheduler.
-            generator: gives the same targets for the same sources, however they are batched.
+            generator: a `torch.Generator`, one for each row, or a seed; gives the same targets for the same sources,
+                however they are batched.
             source: what [`SourceEncoder`] reads, or `batch_size` where that is nothing.
         """
         asked = self.config.generation_settings(guidance=guidance, num_inference_steps=num_inference_steps)
         guidance, steps = asked["guidance"], asked["num_inference_steps"]
         self.config.check_guidance(guidance)
-        check_whole("num_inference_steps", steps)
         condition = self.source_encoder(**source)
         rows, class_labels = len(condition.hidden), source.get("class_labels")
         scheduler = self.make_scheduler()

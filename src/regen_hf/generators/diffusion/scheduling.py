@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from ...parts.diffusers_module import diffusers_class
-from ...parts.randomness import row_generators
 from .noising import PREDICTIONS
 
 
@@ -38,19 +37,20 @@ def build_scheduler(described: dict[str, Any], prediction: str):
     scheduler = scheduler_class.from_config({k: v for k, v in settings.items() if k in known})
     if scheduler.config.get("use_flow_sigmas") or scheduler.config.get("use_dynamic_shifting"):
         raise ValueError(f"`scheduler` {name} must have use_flow_sigmas and use_dynamic_shifting off.")
+    if hasattr(scheduler, "noise_sampler_seed"):
+        raise ValueError(f"`scheduler` {name} draws from torch's global random numbers, which no `generator` leads.")
     if not hasattr(scheduler, "scale_noise") and not hasattr(scheduler, "alphas_cumprod"):
         raise ValueError(f"`scheduler` {name} is of neither kind that is known: flow matching or diffusion.")
     return scheduler
 
 
-def initial_noise(scheduler, shape: tuple[int, ...], generator: torch.Generator | None, device):
+def initial_noise(scheduler, shape: tuple[int, ...], generators: list[torch.Generator] | None, device):
     """Noise to start from, and what `scheduler.step` takes to draw more of it.
 
-    Each row gets a generator of its own, seeded by the caller's, so that no row depends on those beside it.
+    Each row is drawn with a generator of its own, so that no row depends on those beside it.
     """
     from diffusers.utils.torch_utils import randn_tensor
 
-    rows = None if generator is None else row_generators(generator, shape[0])
-    noise = randn_tensor(shape, generator=rows, device=torch.device(device), dtype=torch.float32)
+    noise = randn_tensor(shape, generator=generators, device=torch.device(device), dtype=torch.float32)
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-    return noise * getattr(scheduler, "init_noise_sigma", 1.0), {"generator": rows} if takes_generator else {}
+    return noise * getattr(scheduler, "init_noise_sigma", 1.0), {"generator": generators} if takes_generator else {}

@@ -10,9 +10,11 @@ from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
-from ...parts.contracts import check_settings, check_whole
+from ...parts.contracts import check_settings
+from ...parts.generation import MANY, Argument, check_finite, generates, leaves_out_empty
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import HubReference, hosted
+from ...parts.randomness import Randomness
 from ..sources.alignment import ctc_loss
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder
@@ -43,7 +45,7 @@ class CTCGeneratorConfig(ConditionalGeneratorConfig):
     time_masks: int = 0
     frequency_masks: int = 0
     condition_dropout: float = 0.0
-    generation_defaults = {"num_beams": 1, "num_return_sequences": 1}
+    generation_arguments = dict.fromkeys(("num_beams", "num_return_sequences"), Argument(int, 1, MANY, default=1))
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -161,6 +163,7 @@ class CTCGenerator(ConditionalGenerator):
         reader = "source_encoder" if source is None else "representation_encoder"
         return cls.from_components(**{reader: part}, num_codes=target.num_codes, **settings)
 
+    @leaves_out_empty
     def forward(
         self,
         target: torch.Tensor,
@@ -220,13 +223,13 @@ class CTCGenerator(ConditionalGenerator):
             mask = mask.repeat_interleave(self.config.upsampling, dim=1)
         return self.head(hidden), mask
 
-    @torch.no_grad()
+    @generates
     def generate(
         self,
         *,
         num_beams: int | None = None,
         num_return_sequences: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Randomness | None = None,
         **source: torch.Tensor,
     ) -> Representation:
         """
@@ -245,11 +248,10 @@ class CTCGenerator(ConditionalGenerator):
         """
         asked = self.config.generation_settings(num_beams=num_beams, num_return_sequences=num_return_sequences)
         beams, number = asked["num_beams"], asked["num_return_sequences"]
-        for name, value in asked.items():
-            check_whole(name, value)
         if number > beams:
             raise ValueError(f"`num_return_sequences` must be at most num_beams {beams}, got {number}.")
         log_probs, places = self.log_probs(**source)
+        check_finite(log_probs, "CTCGenerator made log-probabilities that are")
         rows = [row[own].cpu() for row, own in zip(log_probs, places, strict=True)]
         found = [best_path(row) if beams == 1 else prefix_beam_search(row.numpy(), beams) for row in rows]
         found = [own[:number] + [(own[-1][0], -np.inf)] * (number - len(own)) for own in found]

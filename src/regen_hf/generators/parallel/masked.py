@@ -2,20 +2,24 @@
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ...parts.contracts import check_whole
+from ...parts.generation import GUIDANCE, STEPS, Argument, generates, leaves_out_empty
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
-from ...parts.randomness import row_generators
+from ...parts.randomness import Randomness
 from ..sources.condition import Condition
 from ..sources.conditional_generator import describe_source
 from ..sources.conditioning import sinusoids
 from .masked_decoding import SCHEDULES, fill, split_steps
 from .parallel import ParallelGenerator, ParallelGeneratorConfig, hosts_encoder
+
+MOST_PLACES = 1_000_000
+"""A `length` of more is a slip, or a shared config that wants to fill memories."""
 
 POSITION_SCALE = 0.02
 """That of new code embeddings, so that neither drowns the other."""
@@ -66,14 +70,18 @@ class MaskedGeneratorConfig(ParallelGeneratorConfig):
         return self.num_codebooks if self.codebook_order == "in_turn" else 1
 
     @property
-    def generation_defaults(self) -> dict[str, Any]:
+    def generation_arguments(self) -> dict[str, Argument]:
         steps = self.fewest_steps if self.masking_schedule == "all" else max(12, self.fewest_steps)
-        others = {"temperature": 1.0, "choice_temperature": 2.0, "length": None}
-        return {"guidance": 1.0, "num_inference_steps": steps, **others}
+        return {
+            "guidance": GUIDANCE,
+            "num_inference_steps": replace(STEPS, least=self.fewest_steps, default=steps),
+            "temperature": Argument(above=0, default=1.0),
+            "choice_temperature": Argument(least=0, default=2.0),
+            "length": Argument(int, 1, MOST_PLACES),
+        }
 
     def check_steps(self, steps: int) -> None:
         """Raises `ValueError` for what cannot be `num_inference_steps`."""
-        check_whole("num_inference_steps", steps, self.fewest_steps)
         if self.masking_schedule == "all" and steps != self.fewest_steps:
             raise ValueError(
                 f"`num_inference_steps` must be {self.fewest_steps} with masking_schedule 'all', got {steps}."
@@ -144,6 +152,7 @@ class MaskedGenerator(ParallelGenerator):
         settings = {"target_rate": target.rate, **describe_source(source), **settings}
         return cls.from_components(part, target.shape, target.num_codes, target.num_codebooks, **settings)
 
+    @leaves_out_empty
     def forward(
         self,
         target: torch.Tensor,
@@ -212,7 +221,7 @@ class MaskedGenerator(ParallelGenerator):
         rows = slice(level * self.config.num_codes, (level + 1) * self.config.num_codes)
         return nn.functional.linear(states, self.head.weight[rows], self.head.bias[rows]).float()
 
-    @torch.no_grad()
+    @generates
     def generate(
         self,
         *,
@@ -221,7 +230,7 @@ class MaskedGenerator(ParallelGenerator):
         temperature: float | None = None,
         choice_temperature: float | None = None,
         length: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: Randomness | None = None,
         **source: torch.Tensor,
     ) -> Representation:
         """
@@ -232,7 +241,8 @@ class MaskedGenerator(ParallelGenerator):
             temperature: flattens what codes are drawn from, as in transformers.
             choice_temperature: the noise in which codes are kept, which falls to 0 at the last step.
             length: the size of the last dimension, where `target_shape` leaves it open and there is no `source_stride`.
-            generator: gives the same targets for the same sources, however they are batched.
+            generator: a `torch.Generator`, one for each row, or a seed; gives the same targets for the same sources,
+                however they are batched.
             source: what [`SourceEncoder`] reads, or `batch_size` where that is nothing.
         """
         asked = self.config.generation_settings(
@@ -251,7 +261,6 @@ class MaskedGenerator(ParallelGenerator):
         if guidance != 1:
             without = torch.arange(2 * rows, device=self.device) >= rows
             condition = self.source_encoder.hide(condition.map(lambda tensor: torch.cat([tensor, tensor])), without)
-        generators = None if generator is None else row_generators(generator, rows)
         in_turn = self.config.codebook_order == "in_turn"
         groups = [slice(book, book + 1) for book in range(books)] if in_turn else [slice(books)]
         for group, steps in zip(groups, split_steps(asked["num_inference_steps"], len(groups)), strict=True):
@@ -261,7 +270,7 @@ class MaskedGenerator(ParallelGenerator):
             fill(
                 codes[:, group], predict, steps, mask=self.config.num_codes, schedule=self.config.masking_schedule,
                 temperature=asked["temperature"], choice_temperature=asked["choice_temperature"],
-                real=real, generators=generators,
+                real=real, generators=generator,
             )  # fmt: skip
         mask = real if self.config.target_shape[-1] is None else None
         return Representation(codes.view(rows, *([books] if books > 1 else []), *places), mask)
@@ -281,8 +290,6 @@ class MaskedGenerator(ParallelGenerator):
     def _check_generation(self, asked: dict[str, Any]) -> None:
         self.config.check_guidance(asked["guidance"])
         self.config.check_steps(asked["num_inference_steps"])
-        if asked["temperature"] <= 0:
-            raise ValueError(f"`temperature` must be above 0, got {asked['temperature']}.")
         needed = self.config.target_shape[-1] is None and self.config.source_stride is None
         if (asked["length"] is None) == needed:
             need = "is missing" if needed else "is not taken"

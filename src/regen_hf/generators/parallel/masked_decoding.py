@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import torch
 
+from ...parts.generation import check_finite
+
 SCHEDULES = {
     "cosine": lambda ratio: torch.cos(ratio * math.pi / 2),
     "linear": lambda ratio: 1 - ratio,
@@ -45,6 +47,7 @@ def fill(
     noises = torch.linspace(choice_temperature, 0, steps)
     for step in range(1, steps + 1):
         logits = predict() / temperature
+        check_finite(logits, "MaskedGenerator made logits that are")
         uniform = _uniform(codes, real, generators)
         hidden = made == mask
         drawn, chances = _draw(logits, uniform[:, 0])

@@ -8,8 +8,10 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
+from ...parts.generation import generates, leaves_out_empty
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
+from ...parts.randomness import Randomness
 from ..sources.condition import Condition
 from ..sources.conditional_generator import describe_source
 from ..sources.statistics import ChannelStatistics
@@ -36,8 +38,6 @@ class RegressionGeneratorConfig(ParallelGeneratorConfig):
             )
         if None in self.target_shape:
             raise ValueError(f"`target_shape` must be whole numbers, got {list(self.target_shape)}.")
-        if self.generation:
-            raise ValueError(f"`generation` must be empty, got {sorted(self.generation)}: nothing is drawn.")
 
     @property
     def target_spec(self) -> RepresentationSpec:
@@ -112,6 +112,7 @@ class RegressionGenerator(ParallelGenerator):
         if module is self:
             init.normal_(self.queries, std=0.02)
 
+    @leaves_out_empty
     def forward(
         self,
         target: torch.Tensor,
@@ -132,8 +133,8 @@ class RegressionGenerator(ParallelGenerator):
         terms = {name: masked_mean(term.mean(1), weights) for name, term in terms.items()}
         return LossOutput.of(terms, reconstruction=self.statistics.denormalize(made))
 
-    @torch.no_grad()
-    def generate(self, *, generator: torch.Generator | None = None, **source: torch.Tensor) -> Representation:
+    @generates
+    def generate(self, *, generator: Randomness | None = None, **source: torch.Tensor) -> Representation:
         """
         Args:
             generator: makes no difference, because nothing is drawn; it is what other generators take.

@@ -9,7 +9,7 @@ from transformers.models.auto.configuration_auto import AutoConfig
 
 from ...parts.contracts import GeneratorConfig, PreTrainedGenerator
 from ...parts.outputs import RepresentationSpec
-from .source_encoders import READERS
+from .source_encoders import READERS, SOURCE_NAMES
 from .statistics import ChannelStatistics
 
 
@@ -51,8 +51,6 @@ class ConditionalGeneratorConfig(GeneratorConfig):
     source_rate: float | None = None
     condition_dropout: float = 0.1
     source_stride = None  # without a type, since it is a setting of some subclasses only
-    generation_defaults = None
-    """The arguments of `generate` that `generation` may hold, with their defaults; `None` for any arguments."""
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -63,9 +61,6 @@ class ConditionalGeneratorConfig(GeneratorConfig):
                 if getattr(self, name) is not None:
                     raise ValueError(f"`{name}` describes a source representation, which needs `source_shape`.")
         self._check_stride()
-        known = self.generation_defaults
-        if known is not None and (unknown := set(self.generation or {}) - set(known)):
-            raise ValueError(f"`generation` must hold {', '.join(known)} only, got {sorted(unknown)}.")
 
     @property
     def source_spec(self) -> RepresentationSpec | None:
@@ -91,11 +86,6 @@ class ConditionalGeneratorConfig(GeneratorConfig):
         kinds += [name for name in ("num_classes", "source_shape") if getattr(self, name) is not None]
         if len(kinds) != 1 or kinds == ["num_classes"]:
             raise ValueError(f"`source_stride` needs one kind of source that has places, got {kinds or 'none'}.")
-
-    def generation_settings(self, **given) -> dict:
-        """The arguments of `generate`: those `given` that are not `None`, else those of `generation`, else defaults."""
-        given = {name: value for name, value in given.items() if value is not None}
-        return {**self.generation_defaults, **(self.generation or {}), **given}
 
     def check_guidance(self, guidance: float) -> None:
         """Raises `ValueError` if `guidance` asks for a null source that was never learned."""
@@ -124,6 +114,7 @@ class ConditionalGenerator(PreTrainedGenerator):
     """
 
     config: ConditionalGeneratorConfig
+    source_names = SOURCE_NAMES
     _keep_in_fp32_modules_strict = ["statistics"]
 
     def __init__(self, config: ConditionalGeneratorConfig):

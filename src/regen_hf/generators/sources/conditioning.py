@@ -133,6 +133,9 @@ class SourceEncoder(PreTrainedModel):
         encoder, project = getattr(self, READERS[name]), self.projections[READERS[name]]
         if name != "input_ids":
             values = values.to(encoder.dtype)
+        if hasattr(encoder, "_get_feat_extract_output_lengths"):
+            lengths = values.new_full((len(values),), values.shape[1]).long() if mask is None else mask.sum(1)
+            _check_frames(encoder._get_feat_extract_output_lengths(lengths.clone()), name, lengths, encoder)
 
         def read(rows: torch.Tensor, **masked) -> torch.Tensor:
             return encoder(**{encoder.main_input_name: rows}, **masked).last_hidden_state
@@ -143,7 +146,10 @@ class SourceEncoder(PreTrainedModel):
             found = by_length(lambda rows: read(rows).transpose(1, 2), values, mask.bool())
             return project(found.values.transpose(1, 2)), found.mask.long()
         hidden = read(values, attention_mask=mask)
-        return project(hidden), _hidden_mask(encoder, mask, hidden.shape[1]).long()
+        hidden_mask = _hidden_mask(encoder, mask, hidden.shape[1]).long()
+        if name != "input_ids":
+            _check_frames(hidden_mask.sum(1), name, mask.sum(1), encoder)
+        return project(hidden), hidden_mask
 
     def _represented(self, source: torch.Tensor, mask: torch.Tensor | None):
         config = self.config
@@ -200,15 +206,21 @@ class SourceEncoder(PreTrainedModel):
         )
 
 
-SOURCE_NAMES = set(inspect.signature(SourceEncoder.read).parameters) - {"self"}
-"""The arguments of a generator that are its source."""
-
-
 def sinusoids(length: int, width: int, like: torch.Tensor) -> torch.Tensor:
     """Positions `(length, width)` as sines and cosines (Vaswani et al., 2017, section 3.5)."""
     rates = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(10000.0) / width))
     angles = torch.arange(length, device=like.device)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)
+
+
+def _check_frames(frames: torch.Tensor, name: str, lengths: torch.Tensor, encoder: PreTrainedModel) -> None:
+    """Raises `ValueError` where what is heard is too short to be read."""
+    if (frames < 1).any():
+        row = int((frames < 1).nonzero()[0])
+        raise ValueError(
+            f"row {row} of `{name}` has a length of {int(lengths[row])}, too short for one frame of "
+            f"{type(encoder).__name__}."
+        )
 
 
 def _unpadded(hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

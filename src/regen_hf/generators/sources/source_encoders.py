@@ -17,6 +17,10 @@ READERS = {
 }
 """Which part of [`SourceEncoder`] reads an input, by the name that transformers gives the input."""
 
+MASKS = {"attention_mask", "padding_mask", "source_mask"}
+SOURCE_NAMES = frozenset(READERS) | MASKS | {"class_labels", "source", "batch_size"}
+"""The arguments of a generator that are its source: those of [`SourceEncoder.read`]."""
+
 
 def load_source_encoders(parts, representation_encoder=None) -> dict[str, PreTrainedModel]:
     """Encoders for [`SourceEncoder`], each under the name that its config has in a generator's, without `_config`.

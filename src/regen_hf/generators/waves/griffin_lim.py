@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from ...parts.contracts import ExtractorConfig, GeneratorConfig, Rule
 from ...parts.lengths import by_length
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
-from ...parts.randomness import row_generators
 from ...speech.spectral import LOG_MEL_FIELDS, LogMelConfig, from_log_mel
 from .wave import WaveGenerator, check_mels
 
@@ -40,8 +39,6 @@ class GriffinLimGeneratorConfig(GeneratorConfig, LogMelConfig):
             raise ValueError(f"`num_iterations` must be at least 1, got {self.num_iterations}.")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"`momentum` must be from 0 to less than 1, got {self.momentum}.")
-        if self.generation:
-            raise ValueError(f"`generation` must be empty, got {sorted(self.generation)}: `generate` has no settings.")
 
     @property
     def target_spec(self) -> RepresentationSpec:
@@ -93,11 +90,11 @@ class GriffinLimGenerator(Rule, WaveGenerator):
         check_mels(source, self.config.num_mels)
 
     def _waves(
-        self, source: torch.Tensor, mask: torch.Tensor | None, generator: torch.Generator | None
+        self, source: torch.Tensor, mask: torch.Tensor | None, generators: list[torch.Generator] | None
     ) -> Representation:
-        """The generator draws the phases that the first iteration starts from; without it they are always the same."""
+        """The generators draw the phases that the first iteration starts from; else they are always the same."""
         fixed = [torch.Generator().manual_seed(0) for _ in source]
-        rows = fixed if generator is None else row_generators(generator, len(source))
+        rows = generators or fixed
         # frame after frame, so that a row begins alike however far it is padded
         frames = [torch.rand(source.shape[2], self.config.n_fft // 2 + 1, generator=row) for row in rows]
         turns = torch.stack(frames).mT.to(source.device)

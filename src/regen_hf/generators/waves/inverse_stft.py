@@ -14,7 +14,7 @@ from ...parts.pretrained import position_limit
 from ..sources.conditional_generator import ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder
 from ..sources.source_encoders import encoder_configs, load_source_encoders
-from .wave import WaveGenerator, check_settings_of_waves
+from .wave import WaveGenerator, check_segment_frames
 
 
 class InverseSTFTGeneratorConfig(ConditionalGeneratorConfig):
@@ -41,7 +41,7 @@ class InverseSTFTGeneratorConfig(ConditionalGeneratorConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        check_settings_of_waves(self.segment_frames, self.generation)
+        check_segment_frames(self.segment_frames)
         if self.condition_dropout:
             raise ValueError(f"`condition_dropout` must be 0, got {self.condition_dropout}: there is no guidance.")
         if self.num_mels < 1:
@@ -163,7 +163,7 @@ class InverseSTFTGenerator(WaveGenerator):
             raise ValueError("`source` is missing: waves are made of frames.")
 
     def _waves(
-        self, source: torch.Tensor, mask: torch.Tensor | None, generator: torch.Generator | None
+        self, source: torch.Tensor, mask: torch.Tensor | None, generators: list[torch.Generator] | None
     ) -> Representation:
         return by_length(self._wave, source, mask)
 

@@ -14,8 +14,7 @@ from transformers.configuration_utils import SubConfigSpec
 from ...parts.contracts import GeneratorConfig, check_settings
 from ...parts.outputs import Representation, RepresentationSpec, concatenate
 from ...parts.pretrained import HubReference, hosted
-from ...parts.randomness import row_generators
-from .wave import WaveGenerator, check_mels, check_settings_of_waves
+from .wave import WaveGenerator, check_mels, check_segment_frames
 
 FIELDS = (("model_in_dim", "upsample_rates"), ("num_mel_bins", "resblock_stride_sizes"))
 """What vocoders' configs call the number of mel bins, and the factors that make a frame's samples."""
@@ -42,7 +41,7 @@ class VocoderGeneratorConfig(GeneratorConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        check_settings_of_waves(self.segment_frames, self.generation)
+        check_segment_frames(self.segment_frames)
 
     @property
     def num_mels(self) -> int:
@@ -135,12 +134,12 @@ class VocoderGenerator(WaveGenerator):
         check_mels(source, self.config.num_mels)
 
     def _waves(
-        self, source: torch.Tensor, mask: torch.Tensor | None, generator: torch.Generator | None
+        self, source: torch.Tensor, mask: torch.Tensor | None, generators: list[torch.Generator] | None
     ) -> Representation:
         # one pass for all pieces: what convolutions make of their padding is not counted
         at_once = mask is None or (self.training and self.config.segment_frames is not None)
         lengths = [source.shape[2]] * len(source) if at_once else mask.sum(-1).tolist()
-        rows = [None] * len(lengths) if generator is None else row_generators(generator, len(lengths))
+        rows = generators or [None] * len(lengths)
         noise = [self._noise(*each) if self._takes_noise else None for each in zip(lengths, rows, strict=True)]
         if at_once:
             mask = None if mask is None else mask.repeat_interleave(self.config.hop_length, dim=1)

@@ -3,19 +3,19 @@
 import torch
 
 from ...parts.contracts import PreTrainedGenerator
+from ...parts.generation import generates, leaves_out_empty
 from ...parts.lengths import random_segments
 from ...parts.outputs import LossOutput, Representation
+from ...parts.randomness import Randomness
 from ...speech.spectral import distance, log_mel, spectral_distance
 
 LONGEST_HOP = 256
 """The mels of the loss are no further apart, so that no sample of a longer frame is left out."""
 
 
-def check_settings_of_waves(segment_frames: int | None, generation: dict | None) -> None:
+def check_segment_frames(segment_frames: int | None) -> None:
     if segment_frames is not None and segment_frames < 1:
         raise ValueError(f"`segment_frames` must be at least 1, or None, got {segment_frames}.")
-    if generation:
-        raise ValueError(f"`generation` must be empty, got {sorted(generation)}: `generate` has no settings.")
 
 
 def check_mels(source: torch.Tensor | None, num_mels: int) -> None:
@@ -33,6 +33,7 @@ class WaveGenerator(PreTrainedGenerator):
     A subclass says how in `_waves`, and in `_check` which frames it takes.
     """
 
+    @leaves_out_empty
     def forward(
         self,
         target: torch.Tensor,
@@ -83,13 +84,13 @@ class WaveGenerator(PreTrainedGenerator):
         mask = wave.mask & frames.mask.repeat_interleave(hop, dim=-1)
         return frames.values, None if frames.mask.all() else frames.mask, wave.values, mask
 
-    @torch.no_grad()
+    @generates
     def generate(
         self,
         source: torch.Tensor | None = None,
         source_mask: torch.Tensor | None = None,
         *,
-        generator: torch.Generator | None = None,
+        generator: Randomness | None = None,
     ) -> Representation:
         """
         Args:

@@ -1,0 +1,243 @@
+import math
+
+import pytest
+import tiny
+import torch
+from transformers import DacConfig, SpeechT5HifiGanConfig, Wav2Vec2BertConfig
+
+from regen_hf import (
+    AlignedDiffusionGenerator,
+    AutoregressiveGenerator,
+    CodecExtractor,
+    CTCGenerator,
+    DiffusionGenerator,
+    GriffinLimGenerator,
+    InverseSTFTGenerator,
+    MaskedGenerator,
+    RegenerationModel,
+    RegressionGenerator,
+    Representation,
+    RepresentationSpec,
+    TokenAutoencoderExtractor,
+    VocoderGenerator,
+)
+from regen_hf.generators.sources.conditioning import SourceEncoder
+from regen_hf.generators.sources.source_encoders import SOURCE_NAMES
+from regen_hf.parts.generation import Argument, check_generation
+
+NAN, INFINITY = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("argument", "fits", "wrong", "message"),
+    [
+        (Argument(int, 1, 10), [1, 10], [0, 2.0, True, "3", None], "a whole number of at least 1"),
+        (Argument(above=0), [1, 0.5], [0, -1, NAN, INFINITY, True, "1"], "a finite number above 0"),
+        (Argument(bool, others=("never",)), [True, False, "never"], [1, 0, "always"], "true or false or 'never'"),
+        (Argument(dict), [{}], [[], 1], "a dictionary"),
+    ],
+)
+def test_an_argument_has_a_type_and_a_range(argument, fits, wrong, message):
+    for value in fits:
+        argument.check("mine", value)
+    for value in wrong:
+        with pytest.raises(ValueError, match=f"`mine` must be {message}, got "):
+            argument.check("mine", value)
+
+
+def test_a_number_that_nobody_means_is_refused():
+    with pytest.raises(ValueError, match="`mine` must be at most 10, got 1000000000000"):
+        Argument(int, 1, 10).check("mine", 10**12)
+    with pytest.raises(ValueError, match="must be a dictionary, got 'x"):
+        check_generation("x" * 1000, {})
+
+
+def test_the_names_of_sources_are_those_that_are_read():
+    read = SourceEncoder.read.__code__
+    assert set(read.co_varnames[1 : read.co_argcount]) == SOURCE_NAMES
+
+
+def spectrogram_decoder(kind, **settings):
+    return kind.from_components(tiny.bert(), source_shape=[4, None], representation_encoder=tiny.bert(), **settings)
+
+
+def hifi_gan():
+    return VocoderGenerator.from_components(
+        SpeechT5HifiGanConfig(
+            model_in_dim=4, upsample_initial_channel=8, upsample_rates=[4, 4], upsample_kernel_sizes=[8, 8],
+            resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1, 3]],
+        )
+    )  # fmt: skip
+
+
+def aligned():
+    from diffusers import LongCatAudioDiTTransformer
+
+    denoiser = LongCatAudioDiTTransformer(
+        dit_dim=8, dit_depth=1, dit_heads=2, dit_text_dim=16, latent_dim=4, cross_attn=False, text_conv=False
+    )
+    encoder = {"source_shape": [4, None], "representation_encoder": tiny.bert()}
+    return AlignedDiffusionGenerator.from_components(denoiser, (4, None), **encoder)
+
+
+def inverse_stft():
+    conformer = Wav2Vec2BertConfig(
+        hidden_size=8, feature_projection_input_dim=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        apply_spec_augment=False,
+    )  # fmt: skip
+    return InverseSTFTGenerator.from_components(conformer, RepresentationSpec((4, None), rate=1000))
+
+
+SOURCE = {"source_shape": [4, None], "representation_encoder": tiny.bert()}
+DECODERS = {
+    "written": lambda: AutoregressiveGenerator.from_components(tiny.gpt2(), (None,), 11, max_places=5, **SOURCE),
+    "drawn": lambda: AutoregressiveGenerator.from_components(tiny.gpt2(), (2, 2), 11, **SOURCE),
+    "masked": lambda: MaskedGenerator.from_components(tiny.bert(), (4,), 11, **SOURCE),
+    "beside": lambda: MaskedGenerator.from_components(tiny.bert(), (None,), 11, source_stride=1, **SOURCE),
+    "ctc": lambda: CTCGenerator.from_components(num_codes=11, **SOURCE),
+    "regression": lambda: RegressionGenerator.from_components(tiny.bert(), (3, 2), **SOURCE),
+    "diffusion": lambda: DiffusionGenerator.from_components(tiny.pixart((4, 4, 4)), (4, 4, 4), **SOURCE),
+    "aligned": aligned,
+    "vocoder": hifi_gan,
+    "griffin_lim": lambda: GriffinLimGenerator.from_components(
+        num_mels=4, n_fft=64, win_length=64, hop_length=16, num_iterations=2
+    ),
+    "inverse_stft": inverse_stft,
+}
+LENGTHS = torch.tensor([3, 0, 2])
+MASK = torch.arange(3) < LENGTHS[:, None]
+FRAMES = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def decoder(request):
+    torch.manual_seed(0)
+    return DECODERS[request.param]().eval()
+
+
+def made_by(decoder, rows=slice(None), **others) -> Representation:
+    quick = {"num_inference_steps": 2} if "num_inference_steps" in decoder.config.generation_arguments else {}
+    return decoder.generate(source=FRAMES[rows], source_mask=MASK[rows], **quick, **others)
+
+
+def test_an_empty_row_gives_an_empty_row(decoder):
+    """Silence, of which Y′ says nothing, between two rows that are as they are without it."""
+    seeds = [torch.Generator().manual_seed(row) for row in range(3)]
+    made = made_by(decoder, generator=seeds)
+    assert len(made.values) == 3 and not made.mask[1].any() and not made.values[1].any()
+    seeds = [torch.Generator().manual_seed(row) for row in range(3)]
+    others = made_by(decoder, [0, 2], generator=[seeds[0], seeds[2]])
+    for row, other in ((0, 0), (2, 1)):
+        real = made.mask[row] if others.mask is None else others.mask[other]
+        assert (
+            torch.equal(made.mask[row][..., : real.shape[-1]], real) and not made.mask[row][..., real.shape[-1] :].any()
+        )
+        width = real.shape[-1]
+        torch.testing.assert_close(made.values[row][..., :width], others.values[other], rtol=1e-3, atol=1e-4)
+
+
+def test_nothing_but_empty_rows_gives_empty_rows(decoder):
+    for frames, mask in ((FRAMES[:2], torch.zeros(2, 3, dtype=torch.bool)), (FRAMES[:2, :, :0], None)):
+        made = decoder.generate(source=frames, source_mask=mask, generator=0)
+        spec = decoder.config.target_spec
+        assert made.values.shape == (2, *[1 if size is None else size for size in spec.shape])
+        assert not made.mask.any() and made.values.is_floating_point() == (spec.num_codes is None)
+
+
+def test_an_empty_row_is_left_out_of_the_loss(decoder):
+    if isinstance(decoder, GriffinLimGenerator):
+        pytest.skip("a rule has no loss")
+    spec, hop = decoder.config.target_spec, getattr(decoder.config, "hop_length", 1)
+    shape = [3 * hop if size is None else size for size in spec.shape]
+    target = torch.randn(3, *shape) if spec.num_codes is None else torch.randint(11, (3, *shape))
+    masked = {}
+    if None in spec.shape:
+        masked = {"target_mask": torch.arange(shape[-1]) < LENGTHS[:, None].clamp(min=1) * hop}
+
+    def loss(rows, mask):
+        torch.manual_seed(0)
+        given = {name: value[rows] for name, value in masked.items()}
+        return decoder(target=target[rows], source=FRAMES[rows], source_mask=mask, **given).loss
+
+    rows = [0, 2]
+    torch.testing.assert_close(loss([0, 1, 2], MASK), loss(rows, MASK[rows]))
+    nothing = loss([1], MASK[[1]])
+    assert nothing.item() == 0 and nothing.requires_grad
+
+
+def test_chance_is_led_by_a_generator_a_seed_or_one_for_each_row(decoder):
+    one, two = made_by(decoder, generator=3), made_by(decoder, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(one.values, two.values)
+    with pytest.raises(ValueError, match="`generator` must have one for each of 3 rows, got 2"):
+        made_by(decoder, generator=[torch.Generator(), torch.Generator()])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"guidance_scale": 2.0}, "`guidance_scale` is not taken by .*: `guidance` is"),
+        ({"negative_prompt": ["x"]}, "`negative_prompt` is not taken .*: the null source is learned"),
+        ({"custom_generate": "x"}, "`custom_generate` is not taken .*: no code from a repository is run"),
+        ({"steps": 3}, "`steps` is not taken .*: `num_inference_steps` is"),
+        ({"sorce": 3}, "`sorce` is not taken .*; did you mean `source`?"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_refuses_what_it_does_not_take_by_our_name_for_it(decoder, given, message):
+    with pytest.raises(TypeError, match=message):
+        decoder.generate(source=FRAMES, **given)
+    with pytest.raises(ValueError, match="`generation` must (hold .* only|be empty), got "):
+        type(decoder.config)(generation=given)
+
+
+@pytest.mark.parametrize("wrong", [NAN, INFINITY])
+def test_refuses_a_source_that_is_not_finite(decoder, wrong):
+    frames = FRAMES.clone()
+    frames[0, 0, 0] = wrong
+    with pytest.raises(ValueError, match="`source` has NaN or infinite values"):
+        decoder.generate(source=frames, source_mask=MASK)
+
+
+def test_says_that_it_made_nan(decoder):
+    import copy
+
+    broken = copy.deepcopy(decoder)
+    for parameter in broken.parameters():
+        torch.nn.init.constant_(parameter, NAN)
+    if not list(broken.parameters()):
+        pytest.skip("a rule has no weights")
+    with pytest.raises(ValueError, match=f"{type(decoder).__name__} made .*NaN or infinite values"):
+        made_by(broken)
+
+
+def test_an_empty_row_is_decoded_to_an_empty_row():
+    codec = CodecExtractor.from_components(
+        DacConfig(
+            encoder_hidden_size=4, decoder_hidden_size=16, downsampling_ratios=[2, 4], n_codebooks=2, codebook_size=16,
+            codebook_dim=4, sampling_rate=16000,
+        )
+    )  # fmt: skip
+    words = TokenAutoencoderExtractor.from_components(tiny.bert(), vocabulary_size=9, levels=(5,), stride=1).eval()
+    codes = {codec: torch.randint(16, (3, 2, 3)), words: torch.randint(5, (3, 3))}
+    for extractor, values in codes.items():
+        whole = extractor.decode(Representation(values, MASK))
+        assert not whole.mask[1].any() and whole.mask[0].any()
+        alone = extractor.decode(Representation(values[:1], MASK[:1]))
+        width = alone.values.shape[-1]
+        torch.testing.assert_close(whole.values[:1, ..., :width], alone.values)
+        nothing = extractor.decode(Representation(values[:2], torch.zeros(2, 3, dtype=torch.bool)))
+        assert len(nothing.values) == 2 and not nothing.mask.any()
+
+
+def test_silence_stays_silence_through_a_chain():
+    """Of nothing heard nothing is said, whatever the decoder would write."""
+    words = TokenAutoencoderExtractor.from_components(tiny.bert(), vocabulary_size=9, levels=(11,), stride=1)
+    prior = DECODERS["ctc"]().eval()
+    torch.nn.init.constant_(prior.head.bias[-1], 1e4)  # always the blank
+    writer = AutoregressiveGenerator.from_components(
+        tiny.gpt2(), (None,), 9, source_shape=[None], source_num_codes=11, max_places=5, condition_dropout=0.0
+    )
+    for decoder in (None, writer):
+        model = RegenerationModel.from_components(words, prior, decoder).eval()
+        made = model.generate(source=FRAMES, source_mask=torch.ones_like(MASK), return_representation=True)
+        assert len(made.values) == 3 and not made.mask.any() and not made.representation.mask.any()
