@@ -136,6 +136,16 @@ def test_a_chain_reloads_with_equal_outputs(name, tmp_path):
     torch.testing.assert_close(found[0].values, found[1].values, rtol=1e-3, atol=1e-3)
 
 
+def test_each_link_of_a_chain_draws_for_each_row_by_itself():
+    model, processor = cascade()
+    source, model = dict(processor(source=["a", "b"])), model.eval()
+    quick = {"num_inference_steps": 2, "decoder_kwargs": {"num_inference_steps": 2}}
+    together, shared = model.generate(**source, generator=3, **quick).values, torch.Generator().manual_seed(3)
+    for row in range(2):
+        alone = model.generate(class_labels=source["class_labels"][row : row + 1], generator=shared, **quick).values
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-3, atol=1e-4)
+
+
 def test_links_that_do_not_fit_are_refused():
     model, _ = unclip()
     with pytest.raises(ValueError, match=r"the extractor gives continuous values \(shape 3 × 4 × 4\), but the decoder"):

@@ -13,6 +13,7 @@ from regen_hf import (
     RegenerationConfig,
     RegenerationModel,
     Representation,
+    TokenAutoencoderExtractor,
 )
 
 QUICK = {"latents": {"num_inference_steps": 2}, "codes": {"do_sample": False}, "identity": {"num_inference_steps": 2}}
@@ -366,3 +367,68 @@ def test_what_generate_is_given_overrides_the_defaults_of_the_config(batch):
 
     assert torch.equal(made(), made(num_inference_steps=2))
     assert not torch.equal(made(), made(num_inference_steps=3))
+
+
+@pytest.mark.parametrize("make", [tiny.latent_model, tiny.code_model, tiny.lowres_model], ids=lambda m: m.__name__)
+def test_a_target_does_not_depend_on_what_it_is_batched_with(make):
+    """Also where a decoder draws as well."""
+    model, ids = make().eval(), torch.randint(1, 16, (3, 5), generator=torch.Generator().manual_seed(0))
+    quick = {} if make is tiny.code_model else {"num_inference_steps": 2}
+
+    def values(rows, generator):
+        return model.generate(input_ids=ids[rows], generator=generator, **quick).values
+
+    together, shared = values([0, 1, 2], 0), torch.Generator().manual_seed(0)
+    one_by_one = torch.cat([values([row], shared) for row in range(3)])
+    torch.testing.assert_close(together, one_by_one, rtol=1e-3, atol=1e-4)
+    own = [torch.Generator().manual_seed(seed) for seed in (4, 4, 5)]
+    same, again, other = values([1, 1, 1], own)
+    torch.testing.assert_close(same, again, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(same, other, atol=1e-2)
+
+
+def test_several_results_of_beams_are_several_beams():
+    words = TokenAutoencoderExtractor.from_components(tiny.bert(), vocabulary_size=9, levels=(5,), stride=1)
+    torch.manual_seed(0)
+    prior = CTCGenerator.from_components(tiny.bert(), num_codes=5, upsampling=2)
+    model = RegenerationModel.from_components(words, prior).eval()
+    asked = {"input_ids": torch.tensor([[3, 4, 5], [5, 3, 4]]), "num_beams": 4, "num_return_sequences": 3}
+
+    def rows(made):
+        return [tuple(row[own].tolist()) for row, own in zip(made.values, made.mask, strict=True)]
+
+    found = model.generate(**asked, return_representation=True)
+    assert rows(found.representation) == rows(prior.generate(**asked))
+    assert len(set(rows(found.representation)[:3])) == 3 and len(found.values) == 6
+    model.prior.config.generation = {"num_beams": 4, "num_return_sequences": 3}  # which is for the prior by itself
+    assert len(model.generate(input_ids=asked["input_ids"]).values) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"guidance_scale": 3.0}, TypeError, "`guidance_scale` is not taken by .*RegenerationModel: `guidance` is"),
+        ({"decoder_kwargs": {"guidance_scale": 3.0}}, TypeError, "`guidance_scale` is not taken by the decoder"),
+        ({"decoder_kwargs": {"num_inference_steps": 0}}, ValueError, "`num_inference_steps` must be a whole number"),
+        ({"num_return_sequences": 0}, ValueError, "`num_return_sequences` must be a whole number of at least 1, got 0"),
+        ({"num_return_sequences": 10**9}, ValueError, "`num_return_sequences` must be at most 10000"),
+        ({"guidance": float("inf")}, ValueError, "`guidance` must be a finite number, got inf"),
+        ({"generator": "seven"}, TypeError, "`generator` must be a torch.Generator, .* got 'seven'"),
+    ],
+    ids=str,
+)
+def test_refuses_before_anything_is_made(given, error, message, monkeypatch):
+    model = tiny.lowres_model().eval()
+    monkeypatch.setattr(model.prior, "_denoise", None)
+    with pytest.raises(error, match=message):
+        model.generate(input_ids=torch.ones(1, 3, dtype=torch.long), **given)
+
+
+def test_an_extractor_that_makes_nan_is_named():
+    model = tiny.latent_model().eval()
+    for parameter in model.extractor.parameters():
+        torch.nn.init.constant_(parameter, float("nan"))
+    with pytest.raises(ValueError, match="AutoencoderExtractor made NaN or infinite values"):
+        model.encode(torch.zeros(1, *tiny.IMAGE))
+    with pytest.raises(ValueError, match="AutoencoderExtractor made NaN or infinite values"):
+        model.decode(Representation(torch.zeros(1, 4, 4, 4)))

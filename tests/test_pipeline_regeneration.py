@@ -237,3 +237,15 @@ def test_a_folder_is_enough_to_hear(tmp_path):
     assert expected["audio"].shape == (8 * len(made.processor.source.pieces(read)),) != (8,)
     for heard in (path, str(path), path.read_bytes(), {"audio": {"path": str(path), "bytes": None}, "text": "red"}):
         assert_equal_audio([again(heard)], [expected])
+
+
+def test_chance_does_not_depend_on_batches_and_a_seed_is_enough(tmp_path):
+    pipe = pipeline("regeneration", model=tiny.lowres_model().eval(), processor=tiny.processor())
+    one_by_one = pixels(pipe(TEXTS, batch_size=1, generator=seeded(), **QUICK))
+    assert abs(pixels(pipe(TEXTS, batch_size=3, generator=seeded(), **QUICK)) - one_by_one).max() <= 1
+    assert abs(pixels(pipe(TEXTS, batch_size=2, generator=0, **QUICK)) - one_by_one).max() <= 1
+    assert not np.array_equal(one_by_one[0], one_by_one[1])
+    with pytest.raises(TypeError, match="`generator` must be a torch.Generator, .* got \\["):
+        pipe(TEXTS, generator=[seeded()] * 3)
+    with pytest.raises(TypeError, match="`guidance_scale` is not taken .*: `guidance` is"):
+        pipe(TEXTS, guidance_scale=2.0)

@@ -20,3 +20,15 @@ def beside(decoder=None, order="delay", stride=1, **settings) -> AutoregressiveG
     spec = {"num_codebooks": 2, "order": order, "condition_dropout": 0.0, **spec}
     torch.manual_seed(0)
     return AutoregressiveGenerator.from_components(decoder or tiny.llama(), (2, None), 12, **spec).eval()
+
+
+def labels(rows: int) -> dict[str, torch.Tensor]:
+    return {"class_labels": torch.arange(rows)[:, None] % 3}
+
+
+def writer(shape=(None,), **settings) -> AutoregressiveGenerator:
+    torch.manual_seed(0)
+    settings = {"num_classes": 3, **settings}
+    if shape[-1] is None:
+        settings.setdefault("max_places", 12)
+    return AutoregressiveGenerator.from_components(tiny.gpt2(), shape, 11, **settings).eval()

@@ -190,8 +190,6 @@ def test_refuses_what_does_not_fit(prior, source):
     delayed = tiny.code_prior((2, 4), order="delay", num_codebooks=2)
     with pytest.raises(ValueError, match="`num_beams` must be 1 with `order` 'delay', got 2"):
         delayed.generate(**source, num_beams=2, do_sample=False)
-    with pytest.raises(ValueError, match="`num_return_sequences` must be 1 with `order` 'delay', got 2"):
-        delayed.generate(**source, num_return_sequences=2)
 
 
 def test_a_prefix_and_what_is_written_need_their_positions():

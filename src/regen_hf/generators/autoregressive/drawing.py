@@ -55,5 +55,5 @@ class AllFinite(LogitsProcessor):
         self.name = name
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        check_finite(scores.amax(), f"{self.name} made logits that are")
+        check_finite(scores.amax(), f"{self.name} made logits with")
         return scores

@@ -280,7 +280,7 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
     def _durations(self, condition: Condition) -> torch.Tensor:
         """Frames `(batch, source)` for each place, at least one."""
         guessed = torch.expm1(self.log_durations(condition.hidden)[:, :, 0].float())
-        check_finite(guessed, "AlignedDiffusionGenerator made durations that are")
+        check_finite(guessed, "AlignedDiffusionGenerator made durations with")
         durations = guessed.round().clamp(min=1).long() * condition.mask
         longest, row = durations.sum(1).max(0)
         if longest > self.config.max_places:

@@ -251,7 +251,7 @@ class CTCGenerator(ConditionalGenerator):
         if number > beams:
             raise ValueError(f"`num_return_sequences` must be at most num_beams {beams}, got {number}.")
         log_probs, places = self.log_probs(**source)
-        check_finite(log_probs, "CTCGenerator made log-probabilities that are")
+        check_finite(log_probs, "CTCGenerator made log-probabilities with")
         rows = [row[own].cpu() for row, own in zip(log_probs, places, strict=True)]
         found = [best_path(row) if beams == 1 else prefix_beam_search(row.numpy(), beams) for row in rows]
         found = [own[:number] + [(own[-1][0], -np.inf)] * (number - len(own)) for own in found]

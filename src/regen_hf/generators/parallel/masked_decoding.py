@@ -47,7 +47,7 @@ def fill(
     noises = torch.linspace(choice_temperature, 0, steps)
     for step in range(1, steps + 1):
         logits = predict() / temperature
-        check_finite(logits, "MaskedGenerator made logits that are")
+        check_finite(logits, "MaskedGenerator made logits with")
         uniform = _uniform(codes, real, generators)
         hidden = made == mask
         drawn, chances = _draw(logits, uniform[:, 0])
