@@ -140,6 +140,9 @@ def test_refuses_what_it_cannot_take():
         small(num_layers=0)
     with pytest.raises(ValueError, match="`width` must be at least 1, got 0"):
         small(width=0)
+    for weight in (float("nan"), float("inf"), -1.0, True):
+        with pytest.raises(ValueError, match=f"`weight` must be a finite number of at least 0, got {weight}"):
+            AdversarialLoss(weight=weight)
     with pytest.raises(ValueError, match="`start` must be at least 0, got -1"):
         small(start=-1)
 

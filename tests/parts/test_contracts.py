@@ -1,14 +1,22 @@
+import json
+import math
+
 import pytest
 import tiny
 import torch
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from regen_hf import (
+    AutoencoderExtractorConfig,
+    AutoregressiveGeneratorConfig,
     DiffusionGenerator,
+    DiffusionGeneratorConfig,
     DownsampleExtractor,
     DownsampleExtractorConfig,
+    EncoderExtractorConfig,
     ExtractorConfig,
     GeneratorConfig,
+    GriffinLimGeneratorConfig,
     RegenerationConfig,
     RegenerationModel,
 )
@@ -67,3 +75,23 @@ def test_a_rule_has_no_weights_but_a_dtype_and_a_device():
     rule = tiny.downsample()
     assert (rule.dtype, rule.device.type, rule.is_trainable) == (torch.float32, "cpu", False)
     assert tiny.autoencoder_extractor().is_trainable
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        (AutoencoderExtractorConfig, "kl_weight"),
+        (DiffusionGeneratorConfig, "source_noise"),
+        (GriffinLimGeneratorConfig, "mel_floor"),
+        (EncoderExtractorConfig, "image_mean"),
+        (AutoregressiveGeneratorConfig, "alignment_weight"),
+    ],
+)
+def test_a_setting_that_is_not_finite_is_refused_also_from_a_file(config, field, wrong, tmp_path):
+    value = [wrong, 0.5, 0.5] if field == "image_mean" else wrong
+    with pytest.raises(ValueError, match=f"`{field}` must be finite"):
+        config(**{field: value})
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": config.model_type, field: value}))
+    with pytest.raises(ValueError, match=f"`{field}` must be finite"):
+        AutoConfig.from_pretrained(tmp_path)

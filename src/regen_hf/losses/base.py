@@ -1,5 +1,7 @@
 """What every loss on images asks of them."""
 
+import math
+
 import torch
 
 
@@ -15,3 +17,9 @@ def check_images(reconstruction: torch.Tensor, target: torch.Tensor, channels: i
             f"`target` must have the shape of `reconstruction`, {tuple(reconstruction.shape)}, "
             f"got {tuple(target.shape)}."
         )
+
+
+def check_weight(weight: float) -> None:
+    """Raises `ValueError` for what is no weight of a loss among others."""
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+        raise ValueError(f"`weight` must be a finite number of at least 0, got {weight!r}.")

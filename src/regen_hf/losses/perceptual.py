@@ -10,7 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..parts.outputs import LossOutput
-from .base import check_images
+from .base import check_images, check_weight
 
 
 class PerceptualLoss(nn.Module):
@@ -62,6 +62,7 @@ class PerceptualLoss(nn.Module):
         mean, std = _image_statistics(backbone) if by_name else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
         self.register_buffer("image_mean", _per_channel("image_mean", mean if image_mean is None else image_mean))
         self.register_buffer("image_std", _per_channel("image_std", std if image_std is None else image_std))
+        check_weight(weight)
         self.weight = weight
         self.backbone = (_load_backbone(backbone) if by_name else backbone).requires_grad_(False).eval()
 

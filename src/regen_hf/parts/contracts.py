@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import inspect
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -44,6 +45,15 @@ def check_whole(name: str, value, least: int = 1) -> None:
     """Raises `ValueError` where a setting is no whole number of at least `least`."""
     if not isinstance(value, int) or value < least:
         raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+
+
+def check_numbers(config: PreTrainedConfig) -> None:
+    """Raises `ValueError` for a field that is NaN or infinite, which comparisons let pass; JSON may hold both."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name, None)
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"`{field.name}` must be finite, got {value!r}.")
 
 
 class _Part:
@@ -112,6 +122,10 @@ class _Part:
 
 class ExtractorConfig(_LocalClass, PreTrainedConfig):
     """Says what Y′ is, before any weight is loaded."""
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        check_numbers(self)
 
     @property
     def target_spec(self) -> RepresentationSpec:
@@ -219,6 +233,7 @@ class GeneratorConfig(_LocalClass, PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        check_numbers(self)
         check_generation(self.generation, self.generation_arguments)
 
     def generation_settings(self, **given) -> dict:

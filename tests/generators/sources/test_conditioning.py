@@ -189,3 +189,35 @@ def test_padding_of_a_representation_is_no_part_of_it():
         long = source(source=torch.tensor([[1, 2, 5]]), source_mask=torch.tensor([[True, True, False]]))
     torch.testing.assert_close(short.hidden, long.hidden[:, :2], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(short.pooled, long.pooled, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_sound_below_a_receptive_field_is_refused_by_its_length(norm):
+    """20 samples make one frame of the encoder; fewer are an error of a convolution, or a row without a frame."""
+    described = tiny.wav2vec2()
+    described.feat_extract_norm = norm
+    reader = audio_encoder(described)
+    wave, masks = torch.randn(2, 40), torch.arange(40) < torch.tensor([40, 19])[:, None]
+    with pytest.raises(ValueError, match="row 1 of `input_values` has a length of 19, too short for one frame of Wav"):
+        reader(input_values=wave, padding_mask=masks.long())
+    with pytest.raises(ValueError, match="row 0 of `input_values` has a length of 19, too short for one frame of Wav"):
+        reader(input_values=wave[:, :19])
+    assert reader(input_values=wave[:, :20]).hidden.shape[1] == 1
+
+
+def test_features_without_a_frame_are_refused_by_their_length():
+    reader = audio_encoder(
+        ParakeetEncoderConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_mel_bins=16,
+            subsampling_conv_channels=8, attention_dropout=0.0,
+        )
+    )  # fmt: skip
+    features, mask = torch.randn(2, 20, 16), torch.arange(20) < torch.tensor([20, 0])[:, None]
+    with pytest.raises(ValueError, match="row 1 of `input_features` has a length of 0, too short for one frame of Par"):
+        reader(input_features=features, padding_mask=mask.long())
+
+
+def audio_encoder(described) -> SourceEncoder:
+    found = load_source_encoders([described])
+    config = ConditionalGeneratorConfig(source_audio_encoder_config=found["source_audio_encoder"].config.to_dict())
+    return SourceEncoder(config, width=16, encoders=found).eval()
