@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, SequenceFeatureExtractor
 
 from .base import Modality, leave_undecoded, padded
-from .waveforms import checked, opened
+from .readers.sounds import MOST_SAMPLES, checked, opened
 
 
 class AudioModality(Modality):
@@ -198,12 +198,17 @@ class AudioModality(Modality):
         return name, found if rate == self.sampling_rate else self._resampled(name, found, rate)
 
     def _resampled(self, name: str, found: np.ndarray, rate: Any) -> np.ndarray:
-        if not isinstance(rate, Real) or not rate > 0:
+        if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 < rate < float("inf"):
             raise ValueError(f"{name} must say its samples a second by a number above 0, got {rate!r}.")
         try:
             import soxr
         except ImportError as error:
             raise ImportError("audio is resampled by soxr: pip install 'regen_hf[speech]'") from error
+        if (samples := found.size * self.sampling_rate / rate) > MOST_SAMPLES:
+            raise ValueError(
+                f"{name} has {samples:.3g} samples at {self.sampling_rate} a second, more than {MOST_SAMPLES:,}: it says "
+                f"that it has {rate:g} a second."
+            )
         self._tell(
             "resampled",
             f"{name} is resampled from {rate:g} to {self.sampling_rate} samples a second, and so is "

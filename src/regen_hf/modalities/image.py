@@ -1,7 +1,5 @@
 """Images as Y."""
 
-import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import torch
 
 from .base import Modality, leave_undecoded
+from .readers.pictures import picture
 
 
 class ImageModality(Modality):
@@ -40,14 +39,14 @@ class ImageModality(Modality):
         """Images as `target`, `(batch, 3, size, size)`, `torch.float32` in [-1, 1].
 
         Args:
-            examples: PIL images, paths, or `{"bytes": ..., "path": ...}` as datasets gives them undecoded. Transparent
-                images are laid on white.
+            examples: what [`picture`](readers/pictures.py) reads: PIL images, paths, bytes, or `{"bytes": ..., "path":
+                ...}` as datasets gives them undecoded. Transparent images are laid on white.
 
         Raises:
             TypeError: for anything else.
-            ValueError: for a file or for bytes that are no readable image.
+            ValueError: for what is no readable image, or a larger one than `PIL.Image.MAX_IMAGE_PIXELS`.
         """
-        images = [_opened(i, example) for i, example in enumerate(examples)]
+        images = [picture(f"target {i}", example) for i, example in enumerate(examples)]
         return {"target": self._processor.preprocess(images, height=self.size, width=self.size)}
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
@@ -68,31 +67,6 @@ class ImageModality(Modality):
 
     def to_dict(self) -> dict[str, Any]:
         return {"size": self.size, "mean": self.mean, "std": self.std}
-
-
-def _opened(position: int, example: Any):
-    """A PIL image in RGB, whatever it came as."""
-    from PIL import Image, UnidentifiedImageError
-
-    name = f"target {position}"
-    try:
-        if isinstance(example, dict) and (example.get("bytes") or example.get("path")):
-            name = example.get("path") or name
-            image = Image.open(io.BytesIO(example["bytes"]) if example.get("bytes") else example["path"])
-        elif isinstance(example, str | os.PathLike):
-            name = example
-            image = Image.open(example)
-        elif isinstance(example, Image.Image):
-            image = example
-        else:
-            raise TypeError(f"{name} must be a PIL image, a path or image bytes, got {type(example).__name__}.")
-        if image.mode == "RGB":
-            image.load()
-            return image
-        image = image.convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{name} is no readable image: {error}") from error
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def save_sheet(rows: Sequence[Sequence[Any]], captions: Sequence[str], path: Path, columns: int = 8) -> None:
