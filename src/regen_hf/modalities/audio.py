@@ -206,8 +206,8 @@ class AudioModality(Modality):
             raise ImportError("audio is resampled by soxr: pip install 'regen_hf[speech]'") from error
         if (samples := found.size * self.sampling_rate / rate) > MOST_SAMPLES:
             raise ValueError(
-                f"{name} has {samples:.3g} samples at {self.sampling_rate} a second, more than {MOST_SAMPLES:,}: it says "
-                f"that it has {rate:g} a second."
+                f"{name}, which says that it has {rate:g} samples a second, has {samples:.3g} at {self.sampling_rate} a "
+                f"second, more than {MOST_SAMPLES:,}."
             )
         self._tell(
             "resampled",
