@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import Modality, padded
-from .readers.files import reading
+from .base import Modality, padded, whole_number
+from .readers.files import reading, shown
 from .readers.scores import MOST_QUARTERS, as_stream, check
 from .score_codes import FIRST_PITCH, HOLD, REST
+
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+MOST_VOICES, MOST_STEPS_A_QUARTER = 128, 256
+"""More than an orchestra has, and finer than what is written."""
 
 
 class ScoreModality(Modality):
@@ -34,12 +38,13 @@ class ScoreModality(Modality):
     key = "score"
 
     def __init__(self, voices: int = 4, steps_per_quarter: int = 2, lowest: int = 36, highest: int = 81):
-        for name, value in {"voices": voices, "steps_per_quarter": steps_per_quarter}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        if not 0 <= lowest < highest <= 127:
-            raise ValueError(f"`lowest` and `highest` must be pitches from 0 to 127, got {lowest} and {highest}.")
-        self.voices, self.steps_per_quarter, self.lowest, self.highest = voices, steps_per_quarter, lowest, highest
+        self.voices = whole_number("voices", voices, MOST_VOICES)
+        self.steps_per_quarter = whole_number("steps_per_quarter", steps_per_quarter, MOST_STEPS_A_QUARTER)
+        whole = all(isinstance(each, int) and not isinstance(each, bool) for each in (lowest, highest))
+        if not whole or not 0 <= lowest < highest <= 127:
+            got = f"{shown(lowest)} and {shown(highest)}"
+            raise ValueError(f"`lowest` and `highest` must be pitches from 0 to 127, got {got}.")
+        self.lowest, self.highest = lowest, highest
 
     @property
     def num_codes(self) -> int:
@@ -105,15 +110,14 @@ class ScoreModality(Modality):
         with reading(name, "score"):  # of which much is computed only when asked for
             stream = stream.toSoundingPitch()
             parts = list(stream.getElementsByClass("Part")) or [stream]
-            found = [
-                [self._place(each) for each in part.stripTies().flatten().notes if _sounds(each)] for part in parts
-            ]
+            notes = [filter(_sounds, part.stripTies().flatten().notes) for part in parts]
+            found = [[self._place(note) for note in part] for part in notes]
         if voices is not None and len(parts) != voices:
             raise ValueError(f"{name} must have {voices} parts, got {len(parts)}.")
         return self._grid(name, found, voices)
 
     def _checked(self, name: str, codes: torch.Tensor, voices: int | None) -> torch.Tensor:
-        if codes.ndim != 2 or not codes.numel() or voices not in (None, len(codes)) or codes.is_floating_point():
+        if codes.ndim != 2 or not codes.numel() or voices not in (None, len(codes)) or codes.dtype not in WHOLE:
             raise ValueError(
                 f"{name} must be whole numbers ({'voices' if voices is None else voices}, steps), got "
                 f"{tuple(codes.shape)}, {codes.dtype}."

@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 
-from .base import Modality, leave_undecoded
-from .image import draw_sheet
-from .readers.clips import clip, import_av
+from .base import Modality, whole_number
+from .image import MOST_PIXELS_A_SIDE, draw_sheet
+from .readers.clips import MOST_FRAMES, clip, import_av
+
+MOST_FRAMES_A_SECOND = 1000
+"""As high-speed cameras take."""
 
 
 class VideoModality(Modality):
@@ -17,8 +20,8 @@ class VideoModality(Modality):
 
     Args:
         size: height and width in pixels; other frames are resized.
-        num_frames: how many frames a clip has; of a longer one, evenly spaced frames are taken, the first and the last
-            among them.
+        num_frames: how many frames a clip has; of a longer one, frames at even distances in time are taken, the first
+            and the last among them.
         fps: frames a second of what is saved.
     """
 
@@ -27,22 +30,22 @@ class VideoModality(Modality):
     def __init__(self, size: int, num_frames: int, fps: int = 8):
         from diffusers.video_processor import VideoProcessor
 
-        for name, value in {"size": size, "num_frames": num_frames, "fps": fps}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        self.size, self.num_frames, self.fps = size, num_frames, fps
+        self.size = whole_number("size", size, MOST_PIXELS_A_SIDE)
+        self.num_frames = whole_number("num_frames", num_frames, MOST_FRAMES)
+        self.fps = whole_number("fps", fps, MOST_FRAMES_A_SECOND)
         self._processor = VideoProcessor(vae_scale_factor=1, resample="lanczos")
 
     def as_target(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Clips as `target`, `(batch, 3, num_frames, size, size)`, `torch.float32` in [-1, 1].
 
         Args:
-            examples: arrays `(frames, height, width, 3)`, `uint8`; lists of PIL images; or what PyAV reads: paths,
-                `bytes`, or `{"bytes": ..., "path": ...}` as datasets gives them undecoded.
+            examples: what [`clip`](readers/clips.py) reads: arrays `(frames, height, width, 3)`, `uint8`; lists of what
+                [`ImageModality`] reads; or videos as paths, bytes, or `{"bytes": ..., "path": ...}` as datasets gives
+                them undecoded.
 
         Raises:
             TypeError: for anything else.
-            ValueError: for what cannot be read, has fewer than `num_frames` frames, or frames that differ in size.
+            ValueError: for what cannot be read, has fewer than `num_frames` or too many frames, or of several sizes.
             ImportError: where the package av is missing to read a file.
         """
         clips = (clip(f"target {i}", example, self.num_frames) for i, example in enumerate(examples))
@@ -60,12 +63,6 @@ class VideoModality(Modality):
         times = zip(*(sample["video"] for sample in samples), strict=True)
         save_video([draw_sheet([[image] for image in at_once], captions) for at_once in times], path, self.fps)
         return path
-
-    def prepare_column(self, dataset, column: str):
-        """Leaves clips undecoded until they are needed, so that one that is broken can be named."""
-        from datasets import Video
-
-        return leave_undecoded(dataset, column, Video)
 
     def to_dict(self) -> dict[str, Any]:
         return {"size": self.size, "num_frames": self.num_frames, "fps": self.fps}

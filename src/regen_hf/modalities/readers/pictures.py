@@ -13,7 +13,27 @@ ORIENTATION = 0x0112  # of EXIF
 
 
 def picture(name: str, example: Any):
-    """A PIL image in RGB, upright, transparent ones laid on white.
+    """As [`as_stored`], in RGB of 8 bits, transparent ones laid on white.
+
+    Raises:
+        ValueError: for floats that are NaN, infinite or not from 0 to 1, and for 32 bits that are not from 0 to 255.
+    """
+    from PIL import Image
+
+    found, kind = as_stored(name, example)
+    with reading(file_of(name, example)[0], "image"):
+        if found.mode.startswith(("I", "F")):
+            found = _grey(found, kind)
+        if found.mode == "RGB" and "transparency" not in found.info:
+            return found
+        if not found.has_transparency_data:
+            return found.convert("RGB")
+        found = found.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", found.size, "white"), found).convert("RGB")
+
+
+def as_stored(name: str, example: Any):
+    """A PIL image with the pixels that datasets would give, upright and loaded, and the format that it was in.
 
     Args:
         name: what messages call it, unless it is in a file.
@@ -22,8 +42,7 @@ def picture(name: str, example: Any):
 
     Raises:
         TypeError: for anything else.
-        ValueError: for what is in none of `FORMATS` or broken, has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`, or
-            float pixels that are NaN, infinite, or not from 0 to 1.
+        ValueError: for what is in none of `FORMATS` or broken, or has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -35,19 +54,18 @@ def picture(name: str, example: Any):
                 image = Image.open(stream, formats=FORMATS)
             except UnidentifiedImageError as error:
                 raise ValueError(f"it is none of {', '.join(FORMATS)}, or broken") from error
-            return _rgb(image, mode)
+            return _upright(image, mode), image.format
     if not isinstance(example, Image.Image):
         raise TypeError(f"{name} must be a PIL image, a path or image bytes, got {type(example).__name__}.")
     with reading(name, "image"):
-        return _rgb(example, None)
+        return _upright(example, None), example.format
 
 
-def _rgb(image, mode: str | None):
+def _upright(image, mode: str | None):
     from PIL import Image, ImageFile, ImageOps
 
-    kind = image.format
-    if isinstance(image, ImageFile.ImageFile) and kind not in (*FORMATS, "MPO"):  # which is JPEG with several images
-        raise ValueError(f"it is {kind}, none of {', '.join(FORMATS)}")
+    if isinstance(image, ImageFile.ImageFile) and image.format not in (*FORMATS, "MPO"):  # several images as JPEG
+        raise ValueError(f"it is {image.format}, none of {', '.join(FORMATS)}")
     most, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
     if not pixels:
         raise ValueError("it has no pixels")
@@ -56,16 +74,7 @@ def _rgb(image, mode: str | None):
     image.load()
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    if mode is not None and mode != image.mode:
-        image = image.convert(mode)
-    if image.mode.startswith(("I", "F")):
-        image = _grey(image, kind)
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image if mode is None or mode == image.mode else image.convert(mode)
 
 
 def _grey(image, kind: str | None):
