@@ -83,7 +83,11 @@ def _from_file(name: str, file: File, num_frames: int) -> list:
 def _container(stream: BinaryIO):
     """Not by a path, which could be one of FFmpeg's protocols."""
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
-    return import_av().open(stream, metadata_errors="ignore", options=options)
+    av = import_av()
+    try:
+        return av.open(stream, metadata_errors="ignore", options=options)
+    except av.FFmpegError as error:
+        raise ValueError(f"it is none of {CONTAINERS.replace(',', ', ')}, or broken") from error
 
 
 def _packet_times(stream: BinaryIO) -> np.ndarray:
