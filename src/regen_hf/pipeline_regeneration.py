@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
+from .modalities.readers.columns import undecoded
 from .parts.randomness import as_generator
 from .processing_regeneration import RegenerationProcessor
 
@@ -53,6 +54,8 @@ class RegenerationPipeline(ChunkPipeline):
         Returns:
             A dictionary for each X, for example `{"image": PIL.Image}`.
         """
+        if hasattr(inputs, "column_name"):
+            inputs = undecoded(inputs)
         if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes | list):
             inputs = list(inputs)
         if isinstance(inputs, list) and not inputs:

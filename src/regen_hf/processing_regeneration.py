@@ -64,11 +64,13 @@ class RegenerationProcessor(_LocalClass, ProcessorMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> "RegenerationProcessor":
         """Loads a processor from a folder or from the Hub."""
         name = os.fspath(pretrained_model_name_or_path)
-        settings, _ = cls.get_processor_dict(name, **kwargs)
         places = {k: v for k, v in kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only")}
-        return cls(
-            **{
+        try:
+            settings, _ = cls.get_processor_dict(name, **kwargs)
+            sides = {
                 part: Modality.load_described(name, settings.get(part) or {}, subfolder, **places)
                 for part, subfolder in SUBFOLDERS.items()
             }
-        )
+        except RecursionError as error:
+            raise ValueError(f"{PROCESSOR_NAME} of {name} is nested too deeply.") from error
+        return cls(**sides)

@@ -48,7 +48,7 @@ def test_refuses_what_is_no_image(tmp_path):
             ImageModality(4).as_target([str(file)])
     with pytest.raises(TypeError, match="target 0 must be a PIL image, a path or image bytes, got int"):
         ImageModality(4).as_target([3])
-    with pytest.raises(ValueError, match="`size` must be a number of pixels of at least 1, got 0"):
+    with pytest.raises(ValueError, match="`size` must be a whole number of at least 1, got 0"):
         ImageModality(0)
 
 

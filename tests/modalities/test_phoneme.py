@@ -40,7 +40,7 @@ def test_names_what_cannot_be_read():
 def test_refuses_wrong_settings():
     with pytest.raises(ValueError, match="`phonemes` must begin with ' ' and '<unk>', got .'a'"):
         PhonemeModality(["a"], 4)
-    with pytest.raises(ValueError, match="`max_length` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`max_length` must be a whole number of at least 1, got 0"):
         PhonemeModality([" ", "<unk>"], 0)
 
 

@@ -28,7 +28,7 @@ def test_refuses_bad_settings():
         TextModality.from_words(["", " "])
     with pytest.raises(TypeError, match="`tokenizer` must be a transformers tokenizer, got str"):
         TextModality("bert-base", max_length=4)
-    with pytest.raises(ValueError, match="`max_length` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`max_length` must be a whole number of at least 1, got 0"):
         TextModality(TextModality.from_words(["a"]).tokenizer, max_length=0)
 
 

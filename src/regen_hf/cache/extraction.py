@@ -53,7 +53,7 @@ def extract(
     extractor.eval()
     try:
         return write_cache(
-            folder, dataset, encode, extractor.config.representation_spec, parts,
+            folder, modality.prepare_column(dataset, column), encode, extractor.config.representation_spec, parts,
             read=read, inputs=[column], columns=columns, batch_size=batch_size, num_workers=num_workers,
         )  # fmt: skip
     finally:

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from ..modalities.readers.files import shown
 from ..runtime.data_checks import check_columns
 from ..runtime.processes import processes
 from .loading import load_data, load_model
@@ -70,8 +71,9 @@ def generate(asked: ModelArguments, data: SourceArguments, result: GenerationArg
     if data.dataset:
         dataset = load_data(data.dataset, data.split, data.dataset_config)
         check_columns(dataset, [data.source_column])
-        sources = list(dataset[data.source_column])
     model, processor = load_model(asked)
+    if data.dataset:
+        sources = list(processor.source.prepare_column(dataset, data.source_column)[data.source_column])
     found = pipeline("regeneration", model=model, processor=processor)(
         sources,
         batch_size=result.batch_size,
@@ -80,5 +82,6 @@ def generate(asked: ModelArguments, data: SourceArguments, result: GenerationArg
         **result.generation,
     )
     samples = [each for several in found for each in several]
-    captions = [str(source) for source in sources for _ in range(result.num_return_sequences)]
+    named = [source if isinstance(source, str) else shown(source) for source in sources]
+    captions = [name for name in named for _ in range(result.num_return_sequences)]
     print(f"{len(samples):,} generated, see {processor.target.save_samples(samples, captions, Path(result.output))}")

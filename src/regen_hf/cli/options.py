@@ -4,6 +4,8 @@ import dataclasses
 import json
 from typing import Any
 
+from ..modalities.readers.files import shown
+
 
 @dataclasses.dataclass
 class ModelArguments:
@@ -46,8 +48,8 @@ def mapping(name: str, value: dict | str | None) -> dict[str, Any] | None:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"`{name}` must be a mapping, as JSON, got {value!r}: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"`{name}` must be a mapping, as JSON, got {shown(value)}: {error}") from error
     if not isinstance(value, dict | None):
-        raise ValueError(f"`{name}` must be a mapping, as JSON, got {value!r}.")
+        raise ValueError(f"`{name}` must be a mapping, as JSON, got {shown(value)}.")
     return value

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+MOST_VALUES = 100_000
+"""In a file of arguments; a command has some fifty, and a list of paths some thousands."""
+
 
 def parse(command: Callable[..., None], argv: list[str]) -> list[Any]:
     """The arguments of a command: an instance of each of its dataclasses.
@@ -64,8 +67,11 @@ def use_file(parser: argparse.ArgumentParser, path: Path, said: set[str]) -> Non
     text = path.read_text(encoding="utf-8")
     try:
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        _check_size(values)
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: a date or a number that there is not
         raise ValueError(f"`config` {path} must be YAML or JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"`config` {path} is nested too deeply.") from error
     if not isinstance(values, dict):
         raise ValueError(f"`config` {path} must be a mapping of arguments, got {type(values).__name__}.")
     actions = {action.dest: action for action in parser._actions if action.dest not in ("help", "config")}
@@ -76,6 +82,19 @@ def use_file(parser: argparse.ArgumentParser, path: Path, said: set[str]) -> Non
             value = {key: own for key, own in value.items() if key not in said}
         parser.set_defaults(**{name: converted(parser, actions[name], value)})
         actions[name].required = False
+
+
+def _check_size(values: Any) -> None:
+    """Counts what aliases stand for as often as they do: some in each other would be any number, or go on for ever."""
+    left, count = [values], 0
+    while left:
+        value, count = left.pop(), count + 1
+        if count > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES:,} values")
+        if isinstance(value, dict | list | tuple | set):
+            left += value.items() if isinstance(value, dict) else value
+            if len(left) > MOST_VALUES:
+                raise ValueError(f"it has more than {MOST_VALUES:,} values")
 
 
 def converted(parser: argparse.ArgumentParser, action: argparse.Action, value: Any) -> Any:

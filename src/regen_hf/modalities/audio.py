@@ -12,8 +12,12 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, SequenceFeatureExtractor
 
-from .base import Modality, leave_undecoded, padded
-from .waveforms import checked, opened
+from .base import Modality, padded, truth, whole_number
+from .readers.files import shown
+from .readers.sounds import MOST_SAMPLES, checked, opened
+
+MOST_A_SECOND = 768_000
+"""The most that converters have."""
 
 
 class AudioModality(Modality):
@@ -49,16 +53,21 @@ class AudioModality(Modality):
         feature_extractor: SequenceFeatureExtractor | None = None,
         max_seconds: float | None = None,
     ):
-        if not isinstance(sampling_rate, int) or sampling_rate < 1:
-            raise ValueError(f"`sampling_rate` must be a whole number of at least 1, got {sampling_rate!r}.")
-        if channels not in (1, 2):
-            raise ValueError(f"`channels` must be 1 or 2, got {channels!r}.")
+        sampling_rate = whole_number("sampling_rate", sampling_rate, MOST_A_SECOND)
+        if isinstance(channels, bool) or channels not in (1, 2):
+            raise ValueError(f"`channels` must be 1 or 2, got {shown(channels)}.")
+        truth("normalize", normalize)
         if max_seconds is not None and (
-            not isinstance(max_seconds, Real) or not 1 <= max_seconds * sampling_rate < float("inf")
+            not isinstance(max_seconds, Real)
+            or isinstance(max_seconds, bool)
+            or not 1 <= max_seconds * sampling_rate < float("inf")
         ):
             raise ValueError(
-                f"`max_seconds` must be a number above 0 that at least one sample fits in, got {max_seconds!r}."
+                f"`max_seconds` must be a number above 0 that at least one sample fits in, got {shown(max_seconds)}."
             )
+        if max_seconds is not None and max_seconds * sampling_rate > MOST_SAMPLES:
+            most = MOST_SAMPLES / sampling_rate
+            raise ValueError(f"`max_seconds` must be at most {most:g} at this sampling rate, got {max_seconds:g}.")
         if feature_extractor is not None:
             _check_feature_extractor(feature_extractor, sampling_rate, normalize)
         self.sampling_rate, self.channels, self.normalize = sampling_rate, channels, normalize
@@ -145,12 +154,6 @@ class AudioModality(Modality):
         path.with_suffix(".txt").write_text("".join(f"{caption}\n" for caption in captions), encoding="utf-8")
         return path
 
-    def prepare_column(self, dataset, column: str):
-        """Leaves audio undecoded, which datasets would do by torchcodec."""
-        from datasets import Audio
-
-        return leave_undecoded(dataset, column, Audio)
-
     def to_dict(self) -> dict[str, Any]:
         """The settings; of a feature extractor, which is in a file of its own, the name of its class."""
         found = {"sampling_rate": self.sampling_rate, "channels": self.channels, "normalize": self.normalize}
@@ -168,11 +171,11 @@ class AudioModality(Modality):
     @classmethod
     def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "AudioModality":
         if settings.get("feature_extractor") is None:
-            return cls(**settings)
+            return cls._made(settings)
         found = AutoFeatureExtractor.from_pretrained(
             name_or_path, subfolder=subfolder, trust_remote_code=False, **kwargs
         )
-        return cls(**{**settings, "feature_extractor": found})
+        return cls._made({**settings, "feature_extractor": found})
 
     @property
     def _limit(self) -> int:
@@ -198,12 +201,17 @@ class AudioModality(Modality):
         return name, found if rate == self.sampling_rate else self._resampled(name, found, rate)
 
     def _resampled(self, name: str, found: np.ndarray, rate: Any) -> np.ndarray:
-        if not isinstance(rate, Real) or not rate > 0:
+        if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 < rate < float("inf"):
             raise ValueError(f"{name} must say its samples a second by a number above 0, got {rate!r}.")
         try:
             import soxr
         except ImportError as error:
             raise ImportError("audio is resampled by soxr: pip install 'regen_hf[speech]'") from error
+        if (samples := found.size * self.sampling_rate / rate) > MOST_SAMPLES:
+            raise ValueError(
+                f"{name}, of {rate:g} samples a second, has {samples:.3g} at {self.sampling_rate} a second, more than "
+                f"{MOST_SAMPLES:,}."
+            )
         self._tell(
             "resampled",
             f"{name} is resampled from {rate:g} to {self.sampling_rate} samples a second, and so is "
@@ -248,6 +256,9 @@ def _check_feature_extractor(found: Any, sampling_rate: int, normalize: bool) ->
     name, made = type(found).__name__, found.model_input_names[0]
     if made not in ("input_features", "input_values"):
         raise ValueError(f"`feature_extractor` must give input_features or input_values, but {name} gives {made}.")
+    for setting, value in found.to_dict().items():
+        if isinstance(value, int | float) and not abs(value) <= MOST_SAMPLES:
+            raise ValueError(f"`{setting}` of the `feature_extractor` must be at most {MOST_SAMPLES:,}, got {value}.")
     if found.sampling_rate != sampling_rate:
         raise ValueError(f"`sampling_rate` must be the {found.sampling_rate} of the {name}, got {sampling_rate}.")
     if normalize:

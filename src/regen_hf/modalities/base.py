@@ -1,11 +1,16 @@
 """What a kind of data must be able to do."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.utils import PROCESSOR_NAME
+
+from .readers.columns import leave_undecoded
+from .readers.files import shown
 
 
 def padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -17,11 +22,24 @@ def padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     return values, torch.arange(values.shape[-1]) < lengths[:, None]
 
 
-def leave_undecoded(dataset, column: str, feature: type):
-    """The `datasets.Dataset` with `column` as files, if that is a `feature` that datasets would decode."""
-    if dataset.features is not None and isinstance(dataset.features[column], feature):
-        return dataset.cast_column(column, feature(decode=False))
-    return dataset
+def whole_number(name: str, value: Any, most: int) -> int:
+    """A setting that is a count; a configuration may be somebody else's, and memory and time go by it.
+
+    Raises:
+        ValueError: for anything but a whole number from 1 to `most`.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"`{name}` must be a whole number of at least 1, got {shown(value)}.")
+    if value > most:
+        raise ValueError(f"`{name}` must be at most {most:,}, got {shown(value)}.")
+    return int(value)
+
+
+def truth(name: str, value: Any) -> bool:
+    """A setting that is true or false; raises `ValueError` for anything else."""
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be True or False, got {shown(value)}.")
+    return value
 
 
 class Modality:
@@ -70,8 +88,9 @@ class Modality:
         raise NotImplementedError(f"{type(self).__name__} cannot be a target.")
 
     def prepare_column(self, dataset, column: str):
-        """The `datasets.Dataset` with `column` as this modality wants to read it."""
-        return dataset
+        """The `datasets.Dataset` with `column` as files, which are opened when they are needed and by the modality, so
+        that one that is broken can be named, and that none is opened in a format that is not read here."""
+        return leave_undecoded(dataset, column)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings, as the constructor takes them; JSON only."""
@@ -83,20 +102,34 @@ class Modality:
     @classmethod
     def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "Modality":
         """The reverse of `to_dict` and `save`; `kwargs` say where on the Hub (`revision`, `token`, ...)."""
-        return cls(**settings)
+        return cls._made(settings)
+
+    @classmethod
+    def _made(cls, settings: dict[str, Any], **held: Any) -> "Modality":
+        """With the settings of a configuration, and what files of their own hold.
+
+        Raises:
+            ValueError: for a setting that there is not, or that is missing.
+        """
+        try:
+            inspect.signature(cls).bind(**held, **settings)
+        except TypeError as error:
+            raise ValueError(f"{PROCESSOR_NAME} describes no {cls.__name__}: {error}.") from error
+        return cls(**held, **settings)
 
     @staticmethod
     def load_described(name_or_path: str, described: dict[str, Any], subfolder: str = "", **kwargs) -> "Modality":
         """The modality that `described` names under `"modality"`, with the other entries as its settings.
 
         Raises:
-            ValueError: if it names none of this library.
+            ValueError: if it names none of this library, or settings that it does not have.
         """
+        place = f"{PROCESSOR_NAME} of {name_or_path}"
+        if not isinstance(described, Mapping):
+            raise ValueError(f"{place} must describe a modality by a mapping, got {shown(described)}.")
         settings = dict(described)
         kind = settings.pop("modality", None)
         known = {modality.__name__: modality for modality in Modality.__subclasses__()}
-        if kind not in known:
-            raise ValueError(
-                f"{PROCESSOR_NAME} of {name_or_path} must name a modality, one of {', '.join(known)}; got {kind!r}."
-            )
+        if not isinstance(kind, str) or kind not in known:
+            raise ValueError(f"{place} must name a modality, one of {', '.join(known)}; got {shown(kind)}.")
         return known[kind].load(name_or_path, settings, subfolder=subfolder, **kwargs)

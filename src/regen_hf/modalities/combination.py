@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from .base import Modality
+from .readers.files import shown
 
 
 class CombinedModality(Modality):
@@ -31,8 +32,7 @@ class CombinedModality(Modality):
         for name, part in parts.items():
             if not isinstance(part, Modality):
                 raise TypeError(f"`{name}` must be a Modality of regen_hf, got {type(part).__name__}.")
-            if not name.isidentifier():  # it is the name of a folder as well
-                raise ValueError(f"the name of a part must be one as Python has them, got {name!r}.")
+            _check_name(name)
         self.parts = parts
 
     def as_source(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -69,11 +69,20 @@ class CombinedModality(Modality):
 
     @classmethod
     def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "CombinedModality":
-        places = {name: "/".join(filter(None, (subfolder, "parts", name))) for name in settings["parts"]}
-        described = settings["parts"]
+        described = settings.get("parts")
+        if settings.keys() != {"parts"} or not isinstance(described, Mapping):
+            raise ValueError(f"a combination of {name_or_path} must have `parts` by name, got {shown(settings)}.")
+        for name in described:
+            _check_name(name)  # before it is a folder
+        places = {name: "/".join(filter(None, (subfolder, "parts", name))) for name in described}
         return cls(
             **{
                 name: Modality.load_described(name_or_path, each, places[name], **kwargs)
                 for name, each in described.items()
             }
         )
+
+
+def _check_name(name: str) -> None:
+    if not name.isidentifier():  # it is the name of a folder as well
+        raise ValueError(f"the name of a part must be one as Python has them, got {shown(name)}.")

@@ -1,14 +1,19 @@
 """Images as Y."""
 
-import io
-import os
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .base import Modality, leave_undecoded
+from .base import Modality, whole_number
+from .readers.files import shown
+from .readers.pictures import picture
+
+MOST_PIXELS_A_SIDE = 2**14
+"""3 GiB as a tensor; no model makes or reads more."""
 
 
 class ImageModality(Modality):
@@ -25,9 +30,8 @@ class ImageModality(Modality):
     def __init__(self, size: int, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5)):
         from diffusers.image_processor import VaeImageProcessor
 
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"`size` must be a number of pixels of at least 1, got {size!r}.")
-        self.size, self.mean, self.std = size, list(mean), list(std)
+        self.size = whole_number("size", size, MOST_PIXELS_A_SIDE)
+        self.mean, self.std = _three("mean", mean, 0), _three("std", std, 1e-6)
         self._processor = VaeImageProcessor(vae_scale_factor=1, resample="lanczos")
 
     def as_source(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
@@ -40,14 +44,14 @@ class ImageModality(Modality):
         """Images as `target`, `(batch, 3, size, size)`, `torch.float32` in [-1, 1].
 
         Args:
-            examples: PIL images, paths, or `{"bytes": ..., "path": ...}` as datasets gives them undecoded. Transparent
-                images are laid on white.
+            examples: what [`picture`](readers/pictures.py) reads: PIL images, paths, bytes, or `{"bytes": ..., "path":
+                ...}` as datasets gives them undecoded. Transparent images are laid on white.
 
         Raises:
             TypeError: for anything else.
-            ValueError: for a file or for bytes that are no readable image.
+            ValueError: for what is no readable image, or a larger one than `PIL.Image.MAX_IMAGE_PIXELS`.
         """
-        images = [_opened(i, example) for i, example in enumerate(examples)]
+        images = [picture(f"target {i}", example) for i, example in enumerate(examples)]
         return {"target": self._processor.preprocess(images, height=self.size, width=self.size)}
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
@@ -60,39 +64,21 @@ class ImageModality(Modality):
         save_sheet([[sample["image"]] for sample in samples], captions, path)
         return path
 
-    def prepare_column(self, dataset, column: str):
-        """Leaves images undecoded until they are needed, so that one that is broken can be named."""
-        from datasets import Image
-
-        return leave_undecoded(dataset, column, Image)
-
     def to_dict(self) -> dict[str, Any]:
         return {"size": self.size, "mean": self.mean, "std": self.std}
 
 
-def _opened(position: int, example: Any):
-    """A PIL image in RGB, whatever it came as."""
-    from PIL import Image, UnidentifiedImageError
+def _three(name: str, values: Any, least: float) -> list[float]:
+    values = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
+    if not isinstance(values, list) or len(values) != 3 or not all(_is_number(each) for each in values):
+        raise ValueError(f"`{name}` must be three finite numbers, got {shown(values)}.")
+    if least and min(values) < least:
+        raise ValueError(f"`{name}` must be above 0, got {values}.")
+    return values
 
-    name = f"target {position}"
-    try:
-        if isinstance(example, dict) and (example.get("bytes") or example.get("path")):
-            name = example.get("path") or name
-            image = Image.open(io.BytesIO(example["bytes"]) if example.get("bytes") else example["path"])
-        elif isinstance(example, str | os.PathLike):
-            name = example
-            image = Image.open(example)
-        elif isinstance(example, Image.Image):
-            image = example
-        else:
-            raise TypeError(f"{name} must be a PIL image, a path or image bytes, got {type(example).__name__}.")
-        if image.mode == "RGB":
-            image.load()
-            return image
-        image = image.convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{name} is no readable image: {error}") from error
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def save_sheet(rows: Sequence[Sequence[Any]], captions: Sequence[str], path: Path, columns: int = 8) -> None:

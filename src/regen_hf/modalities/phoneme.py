@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from ..speech.espeak import UNKNOWN, check_inventory, inventory_of, phonemes, spelled
-from .base import Modality
-from .text import check_texts
+from .base import Modality, truth, whole_number
+from .readers.files import shown
+from .text import MOST_TOKENS, check_texts
 
 
 class PhonemeModality(Modality):
@@ -25,10 +26,13 @@ class PhonemeModality(Modality):
     key = "text"
 
     def __init__(self, phonemes: Sequence[str], max_length: int, language: str = "en-us", stress: bool = False):
+        if isinstance(phonemes, str) or not all(isinstance(each, str) for each in phonemes):
+            raise ValueError(f"`phonemes` must be a list of texts, got {shown(phonemes)}.")
         check_inventory(phonemes)
-        if max_length < 1:
-            raise ValueError(f"`max_length` must be at least 1, got {max_length}.")
-        self.phonemes, self.max_length, self.language, self.stress = list(phonemes), max_length, language, stress
+        if not isinstance(language, str):
+            raise ValueError(f"`language` must be a text, got {shown(language)}.")
+        self.phonemes, self.language, self.stress = list(phonemes), language, truth("stress", stress)
+        self.max_length = whole_number("max_length", max_length, MOST_TOKENS)
         self._codes = {phoneme: code for code, phoneme in enumerate(self.phonemes)}
 
     @classmethod
@@ -62,14 +66,14 @@ class PhonemeModality(Modality):
         mask = torch.zeros_like(ids)
         for i, words in enumerate(phonemes(list(examples), self.language, self.stress)):
             if not words:
-                raise ValueError(f"source {i} must be text that can be pronounced, got {examples[i]!r}.")
+                raise ValueError(f"source {i} must be text that can be pronounced, got {shown(examples[i])}.")
             if len(said := spelled(words)) > self.max_length:
                 raise ValueError(
                     f"source {i} has {len(said)} phonemes, more than the {self.max_length} of `max_length`: "
-                    f"divide {examples[i]!r}."
+                    f"divide {shown(examples[i])}."
                 )
             if unknown := sorted(set(said) - self._codes.keys()):
-                warnings.warn(f"{unknown[0]!r} in {examples[i]!r} is a phoneme that is not known.", stacklevel=3)
+                warnings.warn(f"{unknown[0]!r} in {shown(examples[i])} is a phoneme that is not known.", stacklevel=3)
             ids[i, : len(said)] = torch.tensor([self._codes.get(each, self._codes[UNKNOWN]) for each in said])
             mask[i, : len(said)] = 1
         return {"input_ids": ids, "attention_mask": mask}

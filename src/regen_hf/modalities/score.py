@@ -1,7 +1,6 @@
 """Scores in several voices as Y, and a melody as X."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import Modality, padded
+from .base import Modality, padded, whole_number
+from .readers.files import reading, shown
+from .readers.scores import MOST_QUARTERS, as_stream, check
 from .score_codes import FIRST_PITCH, HOLD, REST
+
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+MOST_VOICES, MOST_STEPS_A_QUARTER = 128, 256
+"""More than an orchestra has, and finer than what is written."""
 
 
 class ScoreModality(Modality):
@@ -33,12 +38,13 @@ class ScoreModality(Modality):
     key = "score"
 
     def __init__(self, voices: int = 4, steps_per_quarter: int = 2, lowest: int = 36, highest: int = 81):
-        for name, value in {"voices": voices, "steps_per_quarter": steps_per_quarter}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        if not 0 <= lowest < highest <= 127:
-            raise ValueError(f"`lowest` and `highest` must be pitches from 0 to 127, got {lowest} and {highest}.")
-        self.voices, self.steps_per_quarter, self.lowest, self.highest = voices, steps_per_quarter, lowest, highest
+        self.voices = whole_number("voices", voices, MOST_VOICES)
+        self.steps_per_quarter = whole_number("steps_per_quarter", steps_per_quarter, MOST_STEPS_A_QUARTER)
+        whole = all(isinstance(each, int) and not isinstance(each, bool) for each in (lowest, highest))
+        if not whole or not 0 <= lowest < highest <= 127:
+            got = f"{shown(lowest)} and {shown(highest)}"
+            raise ValueError(f"`lowest` and `highest` must be pitches from 0 to 127, got {got}.")
+        self.lowest, self.highest = lowest, highest
 
     @property
     def num_codes(self) -> int:
@@ -60,12 +66,13 @@ class ScoreModality(Modality):
         """`target`, `(batch, voices, steps)`, `torch.long`, and `target_mask`, `(batch, steps)`, bool.
 
         Args:
-            examples: what music21 reads: paths, or bytes of MIDI or MusicXML; music21's streams; or arrays or lists of
-                codes `(voices, steps)`.
+            examples: paths or bytes of MIDI, MusicXML, compressed MusicXML or Humdrum; music21's streams; or arrays or
+                lists of codes `(voices, steps)`.
 
         Raises:
             TypeError: for anything else.
-            ValueError: for what cannot be read, has no notes, not as many parts as `voices`, or a pitch out of range.
+            ValueError: for what cannot be read, has no notes, not as many parts as `voices`, a pitch out of range, or
+                exceeds one of the bounds of [`as_stream`](readers/scores.py).
             ImportError: where the package music21 is missing.
         """
         values, mask = padded([self._read(f"target {i}", each, self.voices) for i, each in enumerate(examples)])
@@ -96,17 +103,21 @@ class ScoreModality(Modality):
         if isinstance(example, np.ndarray | torch.Tensor | list):
             try:
                 codes = torch.as_tensor(example)
-            except (ValueError, TypeError, RuntimeError) as error:
+            except (ValueError, TypeError, RuntimeError, OverflowError) as error:
                 raise ValueError(f"{name} must be whole numbers, as many for each voice: {error}") from error
             return self._checked(name, codes, voices)
-        stream = as_stream(name, example, self.steps_per_quarter).toSoundingPitch()
-        parts = list(stream.getElementsByClass("Part")) or [stream]
+        stream = as_stream(name, example, self.steps_per_quarter)
+        with reading(name, "score"):  # of which much is computed only when asked for
+            stream = stream.toSoundingPitch()
+            parts = list(stream.getElementsByClass("Part")) or [stream]
+            notes = [filter(_sounds, part.stripTies().flatten().notes) for part in parts]
+            found = [[self._place(note) for note in part] for part in notes]
         if voices is not None and len(parts) != voices:
             raise ValueError(f"{name} must have {voices} parts, got {len(parts)}.")
-        return self._grid(name, parts, voices)
+        return self._grid(name, found, voices)
 
     def _checked(self, name: str, codes: torch.Tensor, voices: int | None) -> torch.Tensor:
-        if codes.ndim != 2 or not codes.numel() or voices not in (None, len(codes)) or codes.is_floating_point():
+        if codes.ndim != 2 or not codes.numel() or voices not in (None, len(codes)) or codes.dtype not in WHOLE:
             raise ValueError(
                 f"{name} must be whole numbers ({'voices' if voices is None else voices}, steps), got "
                 f"{tuple(codes.shape)}, {codes.dtype}."
@@ -116,35 +127,33 @@ class ScoreModality(Modality):
             raise ValueError(f"{name} must be codes from 0 to {self.num_codes - 1}, got {int(wrong)}.")
         return codes.long()
 
-    def _grid(self, name: str, parts: list, voices: int | None) -> torch.Tensor:
+    def _grid(self, name: str, found: list[list[tuple[int, int, int]]], voices: int | None) -> torch.Tensor:
         """Codes of all parts where `voices` are asked for, and of the first alone, as long as all are, where not."""
-        sounding = [[each for each in part.stripTies().flatten().notes if _sounds(each)] for part in parts]
-        length = max((self._steps(note)[1] for part in sounding for note in part), default=0)
-        notes = [[self._place(name, note) for note in part] for part in sounding[: voices or 1]]
+        length = max((end for part in found for _, end, _ in part), default=0)
         if not length:
             raise ValueError(f"{name} has no notes.")
-        grid = torch.full((len(notes), length), REST)
-        for voice, part in enumerate(notes):
-            for start, end, code in part:
-                grid[voice, start], grid[voice, start + 1 : end] = code, HOLD
+        grid = torch.full((len(found[: voices or 1]), length), REST)
+        for voice, part in enumerate(found[: voices or 1]):
+            for start, end, pitch in part:
+                if not self.lowest <= pitch <= self.highest:
+                    raise ValueError(
+                        f"{name} has the pitch {pitch}, which is not from `lowest` {self.lowest} to `highest` "
+                        f"{self.highest}."
+                    )
+                grid[voice, start], grid[voice, start + 1 : end] = FIRST_PITCH + pitch - self.lowest, HOLD
         return grid
 
-    def _place(self, name: str, note) -> tuple[int, int, int]:
-        """The first step of a note, the one after its last, and its code; of a chord the highest note."""
-        pitch = max(each.midi for each in note.pitches)
-        if not self.lowest <= pitch <= self.highest:
-            raise ValueError(
-                f"{name} has the pitch {pitch}, which is not from `lowest` {self.lowest} to `highest` {self.highest}."
-            )
-        return *self._steps(note), FIRST_PITCH + pitch - self.lowest
+    def _place(self, note) -> tuple[int, int, int]:
+        """The first step of a note, the one after its last, and its pitch; of a chord the highest.
 
-    def _steps(self, note) -> tuple[int, int]:
-        """What lies between two steps goes to the later one, where the note that is on it takes its place."""
-        start, end = (
-            math.floor(float(time) * self.steps_per_quarter + 0.5)
-            for time in (note.offset, note.offset + note.quarterLength)
-        )
-        return start, max(start + 1, end)
+        What lies between two steps goes to the later one, where the note that is on it takes its place.
+        """
+        start, end = float(note.offset), float(note.offset + note.quarterLength)
+        if not 0 <= start <= end:
+            raise ValueError(f"it has a note from quarter {start:g} to {end:g}")
+        check("quarters", end, MOST_QUARTERS)
+        first, last = (math.floor(time * self.steps_per_quarter + 0.5) for time in (start, end))
+        return first, max(first + 1, last), max(each.midi for each in note.pitches)
 
     def _notes(self, codes: torch.Tensor) -> list[list[tuple[int, int, int | None]]]:
         """For each voice the first step, the number of steps and the pitch of each note and rest, `None` for a rest."""
@@ -179,37 +188,6 @@ class ScoreModality(Modality):
 def _sounds(note) -> bool:
     """Whether it is a note or a chord that is played, and neither a chord's name nor a drum."""
     return bool(note.pitches) and "ChordSymbol" not in note.classes
-
-
-def as_stream(name: str, example: Any, steps_per_quarter: int):
-    """A music21 stream, whatever it came as."""
-    try:
-        from music21 import converter, stream
-    except ImportError as error:
-        raise ImportError("scores need the package music21: pip install 'regen_hf[music]'.") from error
-    found = example
-    if isinstance(example, bytes | str | os.PathLike):
-        name = name if isinstance(example, bytes) else str(example)
-        try:
-            found = _parsed(converter, example, steps_per_quarter)
-        except Exception as error:  # music21 lets errors of all kinds through
-            raise ValueError(f"{name} is no readable score: {type(error).__name__} {error}") from error
-    if isinstance(found, stream.Opus):
-        raise ValueError(f"{name} holds {len(found.scores)} scores, but each must come by itself.")
-    if not isinstance(found, stream.Stream):
-        kind = type(example).__name__
-        raise TypeError(f"{name} must be a path or bytes of a score, a music21 stream or codes, got {kind}.")
-    return found
-
-
-def _parsed(converter, file: bytes | str | os.PathLike, steps_per_quarter: int):
-    """MIDI on the usual grids and on that of the modality; and never by the pickle that music21 keeps."""
-    settings = {"quarterLengthDivisors": (12, 16, steps_per_quarter)}
-    if isinstance(file, bytes):
-        kind = "midi" if file.startswith(b"MThd") else "musicxml"
-        return converter.parseData(file, format=kind, **(settings if kind == "midi" else {}))
-    midi = str(file).lower().endswith((".mid", ".midi"))
-    return converter.parse(str(file), forceSource=True, **(settings if midi else {}))
 
 
 def _written(score) -> bytes:

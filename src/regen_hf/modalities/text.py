@@ -1,5 +1,6 @@
 """Text as X and as Y, through any transformers tokenizer."""
 
+import copy
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,22 +9,28 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .base import Modality, padded
+from .base import Modality, padded, whole_number
+from .readers.files import shown
+
+MOST_TOKENS = 2**20
+"""As many as the longest contexts of language models have."""
 
 
 def check_texts(examples: Sequence[Any], name: str = "source") -> None:
     """Raises `TypeError` for anything but text, and `ValueError` for text with nothing in it."""
     for i, text in enumerate(examples):
         if not isinstance(text, str):
-            raise TypeError(f"{name} {i} must be text, got {type(text).__name__}: {text!r}.")
+            raise TypeError(f"{name} {i} must be text, got {type(text).__name__}: {shown(text)}.")
         if not text.strip():
-            raise ValueError(f"{name} {i} must be text with at least one word, got {text!r}.")
+            raise ValueError(f"{name} {i} must be text with at least one word, got {shown(text)}.")
+        if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+            raise ValueError(f"{name} {i} has a lone surrogate, which is half a character: {shown(text)}.")
 
 
 class TextModality(Modality):
     """
     Args:
-        tokenizer: any transformers tokenizer.
+        tokenizer: any transformers tokenizer; a copy is kept, so that neither changes the other.
         max_length: every text is padded to this many tokens, so that what is generated for a text does not depend on
             the texts beside it. Longer texts are cut, with a warning.
     """
@@ -33,10 +40,11 @@ class TextModality(Modality):
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
             raise TypeError(f"`tokenizer` must be a transformers tokenizer, got {type(tokenizer).__name__}.")
-        if max_length < 1:
-            raise ValueError(f"`max_length` must be at least 1, got {max_length}.")
-        self.tokenizer = tokenizer
-        self.max_length = max_length
+        self.max_length = whole_number("max_length", max_length, MOST_TOKENS)
+        self.tokenizer = copy.deepcopy(tokenizer)
+        if isinstance(self.tokenizer, PreTrainedTokenizerFast):  # what it was last asked for, or was saved with
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
 
     @classmethod
     def from_words(cls, texts: Iterable[str], max_length: int | None = None) -> "TextModality":
@@ -111,14 +119,20 @@ class TextModality(Modality):
 
         Raises:
             TypeError: for anything but text.
-            ValueError: for text with nothing in it.
+            ValueError: for text with nothing in it, or if the tokenizer has no padding token.
         """
         check_texts(examples)
-        tokens = self.tokenizer(
-            list(examples), padding="max_length", truncation=True, max_length=self.max_length, return_tensors="pt"
-        )
-        self._warn_of_losses(examples, tokens["input_ids"], tokens["attention_mask"].bool())
-        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+        if self.tokenizer.pad_token_id is None:
+            raise ValueError("`tokenizer` has no padding token: set its `pad_token`.")
+        rows, whole = self._tokens(examples, special=True)
+        ids = torch.full((len(rows), self.max_length), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            start = 0 if self.tokenizer.padding_side == "right" else self.max_length - len(row)
+            own = slice(start, start + len(row))
+            ids[i, own], mask[i, own] = torch.tensor(row, dtype=torch.long), 1
+        self._warn_of_losses(examples, whole, ids, mask.bool())
+        return {"input_ids": ids, "attention_mask": mask}
 
     def as_target(self, examples: Sequence[str]) -> dict[str, torch.Tensor]:
         """`target`, `(batch, length)`, `torch.long`, without the tokenizer's own beginning and end, and `target_mask`,
@@ -129,10 +143,9 @@ class TextModality(Modality):
             ValueError: for text with nothing in it.
         """
         check_texts(examples, "target")
-        limits = {"truncation": True, "max_length": self.max_length, "add_special_tokens": False}
-        rows = self.tokenizer(list(examples), **limits)["input_ids"]
+        rows, whole = self._tokens(examples, special=False)
         ids, mask = padded([torch.tensor(row, dtype=torch.long) for row in rows])
-        self._warn_of_losses(examples, ids, mask, special=False)
+        self._warn_of_losses(examples, whole, ids, mask)
         return {"target": ids, "target_mask": mask}
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
@@ -152,30 +165,45 @@ class TextModality(Modality):
         path.write_text("".join(lines), encoding="utf-8")
         return path
 
-    def _warn_of_losses(
-        self, examples: Sequence[str], ids: torch.Tensor, mask: torch.Tensor, special: bool = True
-    ) -> None:
-        full = mask.sum(1) >= self.max_length  # only of these there may be more
-        no_words = (torch.isin(ids, torch.tensor(self.tokenizer.all_special_ids)) | ~mask).all(1)
-        for i in (full | no_words).nonzero().flatten().tolist():
-            text = examples[i]
-            whole = self.tokenizer(text, verbose=False, add_special_tokens=special)["input_ids"] if full[i] else []
-            if len(whole) > self.max_length:
+    def _tokens(self, examples: Sequence[str], special: bool) -> tuple[list[list[int]], list[int]]:
+        """The tokens of each text, at most `max_length`, and how many there are without that limit.
+
+        The tokenizer does not cut or pad: it would remember how, and several threads change that for each other.
+        """
+        found = self.tokenizer(
+            list(examples), add_special_tokens=special, return_special_tokens_mask=True, verbose=False
+        )
+        rows = zip(found["input_ids"], found["special_tokens_mask"], strict=True)
+        return [self._cut(*each) for each in rows], [len(row) for row in found["input_ids"]]
+
+    def _cut(self, row: list[int], is_special: list[int]) -> list[int]:
+        """Without what is too much between the tokenizer's own beginning and end."""
+        if (surplus := len(row) - self.max_length) <= 0:
+            return row
+        begin = is_special.index(0) if 0 in is_special else 0
+        end = len(row) - (is_special[::-1].index(0) if 0 in is_special else 0)
+        if self.tokenizer.truncation_side == "right":
+            return (row[: max(end - surplus, begin)] + row[end:])[: self.max_length]
+        return (row[:begin] + row[min(begin + surplus, end) :])[: self.max_length]
+
+    def _warn_of_losses(self, examples: Sequence[str], whole: list[int], ids: torch.Tensor, mask: torch.Tensor) -> None:
+        no_words = (torch.isin(ids, torch.tensor(self.tokenizer.all_special_ids)) | ~mask).all(1).tolist()
+        for i, text in enumerate(examples):
+            if whole[i] > self.max_length:
                 kept = self.tokenizer.decode(ids[i], skip_special_tokens=True)
-                warnings.warn(f"text cut after {self.max_length} tokens: {text!r} is read as {kept!r}.", stacklevel=4)
+                warnings.warn(
+                    f"text cut after {self.max_length} tokens: {shown(text)} is read as {shown(kept)}.", stacklevel=4
+                )
             if no_words[i]:
-                warnings.warn(f"no word of {text!r} is known to the tokenizer.", stacklevel=4)
+                warnings.warn(f"no word of {shown(text)} is known to the tokenizer.", stacklevel=4)
 
     def to_dict(self) -> dict[str, Any]:
         return {"max_length": self.max_length}
 
     def save(self, folder: str) -> None:
-        if isinstance(self.tokenizer, PreTrainedTokenizerFast):  # else what was read last would be saved with it
-            self.tokenizer.backend_tokenizer.no_truncation()
-            self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.save_pretrained(folder)
 
     @classmethod
     def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "TextModality":
         found = AutoTokenizer.from_pretrained(name_or_path, subfolder=subfolder, trust_remote_code=False, **kwargs)
-        return cls(found, **settings)
+        return cls._made(settings, tokenizer=found)

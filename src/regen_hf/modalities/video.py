@@ -1,16 +1,18 @@
 """Clips as Y."""
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from .base import Modality, leave_undecoded
-from .image import draw_sheet
+from .base import Modality, whole_number
+from .image import MOST_PIXELS_A_SIDE, draw_sheet
+from .readers.clips import MOST_FRAMES, clip, import_av
+
+MOST_FRAMES_A_SECOND = 1000
+"""As high-speed cameras take."""
 
 
 class VideoModality(Modality):
@@ -18,8 +20,8 @@ class VideoModality(Modality):
 
     Args:
         size: height and width in pixels; other frames are resized.
-        num_frames: how many frames a clip has; of a longer one, evenly spaced frames are taken, the first and the last
-            among them.
+        num_frames: how many frames a clip has; of a longer one, frames at even distances in time are taken, the first
+            and the last among them.
         fps: frames a second of what is saved.
     """
 
@@ -28,39 +30,26 @@ class VideoModality(Modality):
     def __init__(self, size: int, num_frames: int, fps: int = 8):
         from diffusers.video_processor import VideoProcessor
 
-        for name, value in {"size": size, "num_frames": num_frames, "fps": fps}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        self.size, self.num_frames, self.fps = size, num_frames, fps
+        self.size = whole_number("size", size, MOST_PIXELS_A_SIDE)
+        self.num_frames = whole_number("num_frames", num_frames, MOST_FRAMES)
+        self.fps = whole_number("fps", fps, MOST_FRAMES_A_SECOND)
         self._processor = VideoProcessor(vae_scale_factor=1, resample="lanczos")
 
     def as_target(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Clips as `target`, `(batch, 3, num_frames, size, size)`, `torch.float32` in [-1, 1].
 
         Args:
-            examples: arrays `(frames, height, width, 3)`, `uint8`; lists of PIL images; or what PyAV reads: paths,
-                `bytes`, or `{"bytes": ..., "path": ...}` as datasets gives them undecoded.
+            examples: what [`clip`](readers/clips.py) reads: arrays `(frames, height, width, 3)`, `uint8`; lists of what
+                [`ImageModality`] reads; or videos as paths, bytes, or `{"bytes": ..., "path": ...}` as datasets gives
+                them undecoded.
 
         Raises:
             TypeError: for anything else.
-            ValueError: for what cannot be read, has fewer than `num_frames` frames, or frames that differ in size.
+            ValueError: for what cannot be read, has fewer than `num_frames` or too many frames, or of several sizes.
             ImportError: where the package av is missing to read a file.
         """
-        clips = [
-            self._processor.preprocess_video([self._clip(*each)], self.size, self.size) for each in enumerate(examples)
-        ]
-        return {"target": torch.cat(clips)}
-
-    def _clip(self, position: int, example: Any) -> list:
-        """As many PIL images as a clip has frames."""
-        name, frames = _frames(f"target {position}", example)
-        if len(frames) < self.num_frames:
-            raise ValueError(f"{name} must have at least `num_frames` {self.num_frames} frames, got {len(frames)}.")
-        if other := next((frame for frame in frames if frame.size != frames[0].size), None):
-            first, found = (" × ".join(map(str, each.size)) for each in (frames[0], other))
-            raise ValueError(f"{name} must have frames of one size, got {first} and {found}.")
-        chosen = np.linspace(0, len(frames) - 1, self.num_frames).round().astype(int)
-        return [frames[i].convert("RGB") for i in chosen]
+        clips = (clip(f"target {i}", example, self.num_frames) for i, example in enumerate(examples))
+        return {"target": torch.cat([self._processor.preprocess_video([each], self.size, self.size) for each in clips])}
 
     def from_target(self, values: torch.Tensor, mask: torch.Tensor | None = None) -> list[dict[str, Any]]:
         """`(batch, 3, frames, height, width)` in [-1, 1] as `{"video": list of PIL images, "fps": int}`; values beyond
@@ -75,50 +64,8 @@ class VideoModality(Modality):
         save_video([draw_sheet([[image] for image in at_once], captions) for at_once in times], path, self.fps)
         return path
 
-    def prepare_column(self, dataset, column: str):
-        """Leaves clips undecoded until they are needed, so that one that is broken can be named."""
-        from datasets import Video
-
-        return leave_undecoded(dataset, column, Video)
-
     def to_dict(self) -> dict[str, Any]:
         return {"size": self.size, "num_frames": self.num_frames, "fps": self.fps}
-
-
-def _frames(name: str, example: Any) -> tuple[str, list]:
-    """PIL images, whatever they came as, and what the clip is called in messages."""
-    from PIL import Image
-
-    if isinstance(example, np.ndarray):
-        if example.ndim != 4 or example.shape[3] != 3 or example.dtype != np.uint8:
-            raise ValueError(f"{name} must be (frames, height, width, 3), uint8, got {example.shape}, {example.dtype}.")
-        return name, [Image.fromarray(frame) for frame in example]
-    if isinstance(example, list | tuple) and all(isinstance(frame, Image.Image) for frame in example):
-        return name, list(example)
-    if isinstance(example, dict) and (example.get("bytes") or example.get("path")):
-        name = example.get("path") or name
-        return name, _decoded(name, example.get("bytes") or example["path"])
-    if isinstance(example, str | os.PathLike):
-        return str(example), _decoded(str(example), example)
-    if isinstance(example, bytes):
-        return name, _decoded(name, example)
-    raise TypeError(f"{name} must be an array, PIL images, a path or bytes of a video, got {type(example).__name__}.")
-
-
-def _decoded(name: str, file: bytes | str | os.PathLike) -> list:
-    av = _av()
-    try:
-        source = io.BytesIO(file) if isinstance(file, bytes) else str(file)
-        with av.open(source, metadata_errors="ignore") as container:
-            return [_upright(frame) for frame in container.decode(video=0)]
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"{name} is no readable video: {error}") from error
-
-
-def _upright(frame):
-    """A PIL image; telephones store a clip as it was held, and how far it is to be turned."""
-    image = frame.to_image()
-    return image.rotate(frame.rotation, expand=True) if frame.rotation else image
 
 
 def save_video(frames: Sequence[Any], path: str | os.PathLike, fps: int = 8) -> None:
@@ -142,7 +89,7 @@ def save_video(frames: Sequence[Any], path: str | os.PathLike, fps: int = 8) -> 
     if path.suffix == ".gif":
         export_to_gif(frames, str(path), fps)
         return
-    av = _av()
+    av = import_av()
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height = frames[0].size
@@ -150,11 +97,3 @@ def save_video(frames: Sequence[Any], path: str | os.PathLike, fps: int = 8) -> 
         for image in frames:
             container.mux(stream.encode(av.VideoFrame.from_image(image.convert("RGB"))))
         container.mux(stream.encode())
-
-
-def _av():
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError("video files need the package av: pip install 'regen_hf[video]'.") from error
-    return av

@@ -72,6 +72,8 @@ class Engine:
         """Speaks as `name` from now on, such as `en-us` or `en-us+f2`; whether it is known."""
         language, plus, variant = name.partition("+")
         wanted = self.voices.get(language.lower())
+        if set(variant) & set("/\\."):  # the name of a file, which espeak-ng would look for wherever that leads
+            return False
         if wanted is None or self.library.espeak_SetVoiceByName(f"{wanted}{plus}{variant}".encode()) != 0:
             return False
         # a variant that is not there is left out without a word

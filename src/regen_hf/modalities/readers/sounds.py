@@ -1,12 +1,18 @@
 """Sound, whatever it comes as, to samples: files, bytes, arrays, and what datasets gives."""
 
-import io
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+
+from . import files
+from .files import file_of, reading
+
+FORMATS = ("AIFF", "AU", "CAF", "FLAC", "MP3", "OGG", "RF64", "W64", "WAV", "WAVEX")
+"""libsndfile's other formats are not read: some are told by the name or lead to other files."""
+MOST_SAMPLES = 2**29
+"""2 GiB as float32, three hours at 48,000 a second. A header may promise any number, and a file of silence be small."""
 
 
 def opened(name: str, example: Any, rate: Any) -> tuple[str, Any, Any]:
@@ -15,33 +21,27 @@ def opened(name: str, example: Any, rate: Any) -> tuple[str, Any, Any]:
         return opened(name, example["audio"], example.get("sampling_rate", rate))
     if isinstance(example, Mapping) and "array" in example:
         return name, example["array"], example.get("sampling_rate", rate)
-    if isinstance(example, Mapping) and example.get("bytes") is not None:
-        return opened(example.get("path") or name, example["bytes"], rate)
-    if isinstance(example, Mapping) and example.get("path"):
-        return opened(name, example["path"], rate)
-    if isinstance(example, bytes):
-        return name, *_decoded(name, io.BytesIO(example))
-    if isinstance(example, str | os.PathLike):
-        name = os.fspath(example)
-        if "://" in name:
-            raise ValueError(f"{name} must be a file on this machine, got a URL: download it first.")
-        return name, *_decoded(name, name)
+    name, file = file_of(name, example)
+    if file is not None:
+        return name, *_decoded(name, file)
     if hasattr(example, "get_all_samples"):  # a decoder of torchcodec, which is what datasets decodes to
-        samples = example.get_all_samples()
+        with reading(name, "audio"):
+            samples = example.get_all_samples()
         return name, samples.data, samples.sample_rate
     return name, example, rate
 
 
-def _decoded(name: str, file: Any) -> tuple[np.ndarray, int]:
+def _decoded(name: str, file: files.File) -> tuple[np.ndarray, int]:
     try:
         import soundfile
     except ImportError as error:
         raise ImportError("audio files are read by soundfile: pip install 'regen_hf[speech]'") from error
-    try:
-        found, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{name} is no readable audio: {error}") from error
-    return found.T, rate
+    with files.opened(name, "audio", file) as stream, soundfile.SoundFile(stream) as sound:
+        if sound.format not in FORMATS:
+            raise ValueError(f"it is {sound.format}, none of {', '.join(FORMATS)}")
+        if sound.frames * sound.channels > MOST_SAMPLES:
+            raise ValueError(f"it has {sound.frames * sound.channels:,} samples, more than {MOST_SAMPLES:,}: divide it")
+        return sound.read(dtype="float32", always_2d=True).T, sound.samplerate
 
 
 def checked(name: str, found: Any) -> np.ndarray:
@@ -57,7 +57,7 @@ def checked(name: str, found: Any) -> np.ndarray:
             samples /= np.iinfo(found.dtype).max + 1
         elif found.dtype == np.uint8:
             samples = (samples - 128) / 128
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{name} must be numbers: {error}") from error
     if not samples.size:
         raise ValueError(f"{name} has no samples.")
