@@ -3,28 +3,13 @@
 import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import CONFIG_NAME
 
-from .foreign_files import check_described
 from .outputs import LossOutput, Representation, RepresentationSpec
-from .part import Part
-
-
-class _LocalClass:
-    """Keeps library classes library classes.
-
-    transformers marks a class that it reached through a repository's code file as custom code, and from then on
-    every `save_pretrained` copies the class's source file into the folder. Ours come from the installed package.
-    """
-
-    @classmethod
-    def register_for_auto_class(cls, auto_class: str | None = None) -> None:
-        return None
+from .part import Part, PartConfig, _LocalClass
 
 
 def check_settings(config_class: type[PreTrainedConfig], settings: dict) -> None:
@@ -41,16 +26,6 @@ def check_whole(name: str, value, least: int = 1) -> None:
     """Raises `ValueError` where a setting is no whole number of at least `least`."""
     if not isinstance(value, int) or value < least:
         raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
-
-
-class PartConfig(_LocalClass, PreTrainedConfig):
-    """The configuration of a part, which may come from anybody."""
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> "PartConfig":
-        """As transformers' own; raises `ValueError` for what [`check_described`] refuses."""
-        check_described(config_dict, CONFIG_NAME)
-        return super().from_dict(config_dict, **kwargs)
 
 
 class ExtractorConfig(PartConfig):

@@ -1,5 +1,6 @@
-"""How extractors and generators are loaded, saved and pushed, where that is otherwise than in transformers."""
+"""How extractors and generators are loaded and saved, where that is otherwise than in transformers."""
 
+import copy
 import inspect
 import os
 import re
@@ -10,15 +11,54 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_NAME, ContextManagers
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME, ContextManagers
 
-from .foreign_files import check_files, place_of
+from .foreign_files import check_described, check_files, place_of
 from .pretrained import HubReference, check_finite, commit_of, load_pretrained, marked_modules, one_dtype
 from .saving import asked_of_hub, read_whole, saved_into
 
 SAVING = set(inspect.signature(PreTrainedModel.save_pretrained).parameters) - {
     "self", "save_directory", "push_to_hub", "token", "kwargs",
 }  # fmt: skip
+
+
+class _LocalClass:
+    """Keeps library classes library classes.
+
+    transformers marks a class that it reached through a repository's code file as custom code, and from then on
+    every `save_pretrained` copies the class's source file into the folder. Ours come from the installed package.
+    """
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str | None = None) -> None:
+        return None
+
+
+class PartConfig(_LocalClass, PreTrainedConfig):
+    """The configuration of a part, which may come from anybody."""
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> "PartConfig":
+        """As transformers' own; raises `ValueError` for what [`check_described`] refuses."""
+        check_described(config_dict, CONFIG_NAME)
+        as_read = copy.deepcopy(config_dict)
+        found = super().from_dict(config_dict, **kwargs)
+        (found[0] if isinstance(found, tuple) else found)._as_read = as_read
+        return found
+
+    def of_now(self, name: str | os.PathLike, **place: Any) -> "PartConfig":
+        """This, or what the folder that it was read from says by now, unless it was changed here since."""
+        as_read = getattr(self, "_as_read", None)
+        if as_read is None or not os.path.isdir(name) or self.name_or_path != str(name):
+            return self
+        now, _ = type(self).get_config_dict(name, **place)
+        if now == as_read or self != type(self).from_dict(copy.deepcopy(as_read), name_or_path=str(name)):
+            return self
+        return type(self).from_dict(now, name_or_path=str(name))
+
+    def _remove_keys_not_serialized(self, d: dict[str, Any]) -> None:
+        super()._remove_keys_not_serialized(d)
+        d.pop("_as_read", None)
 
 
 class Part:
@@ -48,6 +88,8 @@ class Part:
         if not os.path.isdir(name):  # what is looked at and what is loaded are of one commit
             place["revision"] = kwargs["revision"] = commit_of(name, place)
         check_files(name, kwargs.get("variant"), **place)
+        if isinstance(kwargs.get("config"), PartConfig):  # which AutoModel read before
+            kwargs["config"] = kwargs["config"].of_now(name, **place)
         asked = kwargs.get("dtype", kwargs.get("torch_dtype"))
         with one_dtype(asked not in (None, "auto")):
             model, info = super().from_pretrained(name, *args, output_loading_info=True, **kwargs)
