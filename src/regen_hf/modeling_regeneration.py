@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel
 
 from .configuration_regeneration import SEVERAL, RegenerationConfig
 from .parts.auto import load_extractor, load_generator
 from .parts.contracts import PreTrainedExtractor, PreTrainedGenerator, check_settings
 from .parts.generation import check_finite, check_generation, refuse_unknown
 from .parts.outputs import LossOutput, RegenerationOutput, Repeatable, Representation
+from .parts.pretrained import build
 from .parts.randomness import Randomness, row_generators
 
 
@@ -44,12 +44,12 @@ class RegenerationModel(PreTrainedGenerator):
             if getattr(config, name) is None:
                 raise ValueError(f"`{name}` is missing: a regenerator needs an extractor and a prior.")
         super().__init__(config)
-        self.extractor = extractor or AutoModel.from_config(config.extractor_config)
-        self.prior = prior or AutoModel.from_config(config.prior_config)
+        self.extractor = extractor or build(config.extractor_config)
+        self.prior = prior or build(config.prior_config)
         # not `decoder`: accelerate finds devices by substrings of names, and priors have decoders of their own
         self.decoder_model = decoder
         if decoder is None and config.decoder_config is not None:
-            self.decoder_model = AutoModel.from_config(config.decoder_config)
+            self.decoder_model = build(config.decoder_config)
         # the parts' own, so that what is changed there is saved
         config.extractor_config, config.prior_config = self.extractor.config, self.prior.config
         config.decoder_config = None if self.decoder_model is None else self.decoder_model.config
@@ -77,7 +77,7 @@ class RegenerationModel(PreTrainedGenerator):
         Raises:
             ValueError: if the parts do not fit together.
         """
-        check_settings(RegenerationConfig, settings)
+        check_settings(cls.config_class, settings)
         extractor = load_extractor(extractor)
         made, target = extractor.config.representation_spec, extractor.config.target_spec
         prior = load_generator(prior, made)
@@ -88,7 +88,7 @@ class RegenerationModel(PreTrainedGenerator):
         parts = {"extractor": extractor, "prior": prior, "decoder": decoder}
         # dictionaries, because a config shared with a live part would be changed under it
         configs = {f"{k}_config": None if v is None else v.config.to_dict() for k, v in parts.items()}
-        return cls(RegenerationConfig(**configs, **settings), **parts)
+        return cls(cls.config_class(**configs, **settings), **parts).checked()
 
     @property
     def without_gradient(self) -> list[nn.Module]:

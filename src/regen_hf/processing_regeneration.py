@@ -10,6 +10,8 @@ from transformers.utils import PROCESSOR_NAME
 
 from .modalities import Modality
 from .parts.contracts import _LocalClass
+from .parts.foreign_files import check_described, check_files, place_of
+from .parts.saving import asked_of_hub, read_whole, saved_into
 
 SUBFOLDERS = {"source": "", "target": "target"}  # where each side keeps what it saves, such as a tokenizer
 
@@ -50,27 +52,45 @@ class RegenerationProcessor(_LocalClass, ProcessorMixin):
         return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> list[str]:
-        """Writes `processor_config.json` and what the modalities hold, such as the tokenizer."""
+        """Writes `processor_config.json` and what the modalities hold, such as the tokenizer.
+
+        Raises:
+            TypeError: for an argument that has no effect.
+            OSError: where the folder cannot be written to; it is then as it was.
+        """
+        hub = asked_of_hub(save_directory, push_to_hub, kwargs)
+        with saved_into(save_directory) as new:
+            for part, subfolder in SUBFOLDERS.items():
+                getattr(self, part).save(os.path.join(new, subfolder))
+            self.to_json_file(os.path.join(new, PROCESSOR_NAME))
         if push_to_hub:
-            self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.fspath(save_directory))), **kwargs)
-        os.makedirs(save_directory, exist_ok=True)
-        for part, subfolder in SUBFOLDERS.items():
-            getattr(self, part).save(os.path.join(save_directory, subfolder))
-        path = os.path.join(save_directory, PROCESSOR_NAME)
-        self.to_json_file(path)
-        return [path]
+            self.push_to_hub(**hub)
+        return [os.path.join(save_directory, PROCESSOR_NAME)]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> "RegenerationProcessor":
-        """Loads a processor from a folder or from the Hub."""
+        """Loads a processor from a folder or from the Hub.
+
+        Raises:
+            ValueError: where a file of it leads out of its folder, or names what is no modality.
+        """
         name = os.fspath(pretrained_model_name_or_path)
-        places = {k: v for k, v in kwargs.items() if k in ("revision", "token", "cache_dir", "local_files_only")}
+        return read_whole(name, lambda: cls._load(name, **kwargs))
+
+    @classmethod
+    def _load(cls, name: str, **kwargs) -> "RegenerationProcessor":
+        place = place_of(kwargs)
+        if os.path.isdir(name):
+            check_files(name, **place)
         try:
             settings, _ = cls.get_processor_dict(name, **kwargs)
-            sides = {
+        except RecursionError as error:
+            raise ValueError(f"{PROCESSOR_NAME} of {name} is nested too deeply.") from error
+        check_described(settings, f"{PROCESSOR_NAME} of {name}")
+        places = {key: value for key, value in place.items() if key != "subfolder"}
+        return cls(
+            **{
                 part: Modality.load_described(name, settings.get(part) or {}, subfolder, **places)
                 for part, subfolder in SUBFOLDERS.items()
             }
-        except RecursionError as error:
-            raise ValueError(f"{PROCESSOR_NAME} of {name} is nested too deeply.") from error
-        return cls(**sides)
+        )

@@ -12,7 +12,7 @@ from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settin
 from ..parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
 from ..parts.lengths import by_length
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
-from ..parts.pretrained import HubReference
+from ..parts.pretrained import HubReference, build
 from .hosted import autoencoders
 
 KINDS = ("latents", "codes")
@@ -126,7 +126,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
 
     def __init__(self, config: AutoencoderExtractorConfig, autoencoder: DiffusersModule | None = None):
         super().__init__(config)
-        self.autoencoder = autoencoder or DiffusersModule(config.autoencoder_config)
+        self.autoencoder = autoencoder or build(config.autoencoder_config, DiffusersModule._from_config)
         self.post_init()
 
     @classmethod
@@ -155,10 +155,10 @@ class AutoencoderExtractor(PreTrainedExtractor):
         Raises:
             ValueError: if the autoencoder cannot take that shape, or has no codes where codes are asked for.
         """
-        check_settings(AutoencoderExtractorConfig, settings)
+        check_settings(cls.config_class, settings)
         shell = DiffusersModule.host(autoencoder)
         kind = kind or ("codes" if hasattr(shell.net, "regularization") else "latents")
-        config = AutoencoderExtractorConfig(
+        config = cls.config_class(
             autoencoder_config=shell.config.to_dict(),
             target_shape=list(target_shape or autoencoders.usual_shape(shell.net)),
             kind=kind,
@@ -168,7 +168,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
         )
         extractor = cls(config, autoencoder=shell)
         config.representation_shape = extractor._probe()
-        return extractor
+        return extractor.checked()
 
     @torch.no_grad()
     def _probe(self) -> list[int | None]:

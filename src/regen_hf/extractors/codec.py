@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
 from ..parts.lengths import by_length, random_segments
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
-from ..parts.pretrained import HubReference, freeze, hosted
+from ..parts.pretrained import HubReference, build, freeze, hosted
 from ..speech.spectral import spectral_distance
 
 # What codecs call the same things, from class to class.
@@ -118,7 +118,7 @@ class CodecExtractor(PreTrainedExtractor):
 
     def __init__(self, config: CodecExtractorConfig, codec: PreTrainedModel | None = None):
         super().__init__(config)
-        self.codec = codec or AutoModel.from_config(config.codec_config)
+        self.codec = codec or build(config.codec_config)
         self.post_init()
 
     @classmethod
@@ -146,20 +146,20 @@ class CodecExtractor(PreTrainedExtractor):
         Raises:
             ValueError: if the codec has fewer codebooks.
         """
-        check_settings(CodecExtractorConfig, settings)
-        codec = hosted(codec, AutoModel.from_pretrained, AutoModel.from_config)
+        check_settings(cls.config_class, settings)
+        codec = hosted(codec, AutoModel.from_pretrained, build)
         if getattr(codec.config, "chunk_length_s", None) is not None:
             codec.config.chunk_length_s = None
         if (semantic := _first(codec, SEMANTIC)) is not None:  # which codecs read without gradients
             freeze(semantic)
             codec.config.semantic_model_config = semantic.config
-        config = CodecExtractorConfig(codec_config=codec.config.to_dict(), **settings)
+        config = cls.config_class(codec_config=codec.config.to_dict(), **settings)
         extractor = cls(config, codec=codec)
         given, most = extractor._codebooks()
         config.num_codebooks = given if num_codebooks is None else num_codebooks
         if not 1 <= config.num_codebooks <= most:
             raise ValueError(f"`num_codebooks` must be 1 to {most} for {type(codec).__name__}, got {num_codebooks}.")
-        return extractor
+        return extractor.checked()
 
     @torch.no_grad()
     def _codebooks(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settin
 from ..parts.lengths import by_length
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
 from ..parts.pretrained import HubReference
-from .hosted.encoders import KINDS, encoder_class, image_part, load_encoder, name_of, preprocessing
+from .hosted.encoders import KINDS, encoder_class, image_part, load_encoder, name_of, new_encoder, preprocessing
 from .quantization import k_means, nearest
 
 
@@ -95,7 +95,7 @@ class EncoderExtractor(PreTrainedExtractor):
 
     def __init__(self, config: EncoderExtractorConfig, encoder: PreTrainedModel | None = None):
         super().__init__(config)
-        self.encoder = encoder or encoder_class(config.encoder_config)._from_config(config.encoder_config)
+        self.encoder = encoder or new_encoder(config.encoder_config)
         if config.num_codes is not None:
             self.centroids = nn.Buffer(torch.zeros(config.num_codes, config.feature_shape[0]))
             self.fitted = nn.Buffer(torch.tensor(False))
@@ -129,18 +129,18 @@ class EncoderExtractor(PreTrainedExtractor):
         Raises:
             ValueError: if the model is no encoder, or has no such layer.
         """
-        check_settings(EncoderExtractorConfig, settings)
+        check_settings(cls.config_class, settings)
 
         if not settings.keys() & {"image_mean", "do_normalize"}:
             settings = {**preprocessing(encoder), **settings}
         encoder = load_encoder(encoder, pooled)
-        config = EncoderExtractorConfig(
+        config = cls.config_class(
             encoder_config=encoder.config.to_dict(), kind=KINDS[encoder.main_input_name], layer=layer, pooled=pooled,
             **settings,
         )  # fmt: skip
         config.feature_shape = cls(config, encoder=encoder)._probe()
         config.num_codes = num_codes
-        return cls(config, encoder=encoder)
+        return cls(config, encoder=encoder).checked()
 
     @torch.no_grad()
     def _probe(self) -> list[int | None]:

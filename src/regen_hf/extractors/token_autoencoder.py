@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
 from ..parts.contracts import ExtractorConfig, PreTrainedExtractor, check_settings
 from ..parts.outputs import LossOutput, Representation, RepresentationSpec
-from ..parts.pretrained import embedding_width, position_limit
+from ..parts.pretrained import build, embedding_width, position_limit
 from .hosted.text_encoders import load_text_encoder
 from .quantization import codes_to_levels, levels_to_codes, round_to_levels
 
@@ -116,8 +116,8 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         decoder: PreTrainedModel | None = None,
     ):
         super().__init__(config)
-        self.encoder = encoder or AutoModel.from_config(config.encoder_config)
-        self.decoder = decoder or AutoModel.from_config(config.decoder_config)
+        self.encoder = encoder or build(config.encoder_config)
+        self.decoder = decoder or build(config.decoder_config)
         channels = config.latent_channels if config.levels is None else len(config.levels)
         # the two beyond the vocabulary are the end and what stands for a hidden token
         self._hidden = config.vocabulary_size + 1
@@ -155,7 +155,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         Raises:
             ValueError: if one of them does not see all of a text at once, or has too few positions for `length`.
         """
-        check_settings(TokenAutoencoderExtractorConfig, settings)
+        check_settings(cls.config_class, settings)
         encoder = load_text_encoder(encoder, "encoder")
         if decoder is None:
             decoder = copy.deepcopy(encoder.config)
@@ -165,7 +165,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         for part in (encoder, decoder):  # which are given embeddings, and need no words
             padding = getattr(part.get_input_embeddings(), "padding_idx", None) or 0
             part.resize_token_embeddings(padding + 1, mean_resizing=False)
-        config = TokenAutoencoderExtractorConfig(
+        config = cls.config_class(
             encoder_config=encoder.config.to_dict(),
             decoder_config=decoder.config.to_dict(),
             vocabulary_size=vocabulary_size,
@@ -174,7 +174,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         extractor = cls(config, encoder=encoder, decoder=decoder)
         if len(tokens) == vocabulary_size and config.num_codebooks == 1:
             extractor.embedding.weight.data[:vocabulary_size] = tokens
-        return extractor
+        return extractor.checked()
 
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
         """Token ids `(batch, length)`, or `(batch, num_codebooks, length)` of several, `torch.long`, to codes

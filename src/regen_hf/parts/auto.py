@@ -9,6 +9,7 @@ from transformers import AutoModel, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from .contracts import ExtractorConfig, GeneratorConfig, PreTrainedExtractor, PreTrainedGenerator
+from .foreign_files import check_described, check_files
 from .outputs import RepresentationSpec
 from .pretrained import HubReference, load_pretrained
 
@@ -75,9 +76,13 @@ def read_config(part: Any) -> dict[str, Any]:
         )
         return {**described, "_class_name": described["class_name"]} if "class_name" in described else described
     place = part.place if isinstance(part, HubReference) else {}
-    described, _ = PreTrainedConfig.get_config_dict(part.name if place else part, **place)
+    name = part.name if place else os.fspath(part)
+    if os.path.isdir(name):
+        check_files(name, **place)
+    described, _ = PreTrainedConfig.get_config_dict(name, **place)
     if not described:
         raise OSError(f"`{part}` has no config.json, so it is no model.")
+    check_described(described, f"the config.json of `{name}`")
     return described
 
 

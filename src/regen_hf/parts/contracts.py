@@ -4,31 +4,15 @@ import dataclasses
 import difflib
 import inspect
 import math
-import os
-import re
 from collections.abc import Iterable, Sequence
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from .generation import check_generation
 from .outputs import LossOutput, Representation, RepresentationSpec
-from .pretrained import HubReference, load_pretrained, marked_modules
-
-
-class _LocalClass:
-    """Keeps library classes library classes.
-
-    transformers marks a class that it reached through a repository's code file as custom code, and from then on
-    every `save_pretrained` copies the class's source file into the folder. Ours come from the installed package.
-    """
-
-    @classmethod
-    def register_for_auto_class(cls, auto_class: str | None = None) -> None:
-        return None
+from .part import Part, PartConfig, _LocalClass
 
 
 def check_settings(config_class: type[PreTrainedConfig], settings: dict) -> None:
@@ -56,71 +40,7 @@ def check_numbers(config: PreTrainedConfig) -> None:
                 raise ValueError(f"`{field.name}` must be finite, got {value!r}.")
 
 
-class _Part:
-    """What extractors and generators do otherwise than transformers' models.
-
-    Weights that are missing from a checkpoint, or of another shape, are an error and not a warning. Models within that
-    are frozen stay frozen, and those that are referred to are loaded from where they are.
-    """
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As transformers' own; raises `ValueError` where the checkpoint lacks weights."""
-        kwargs.setdefault("use_safetensors", True)  # never a pickle
-        wants_info = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        wrong = {k: sorted(map(str, info[k])) for k in ("missing_keys", "mismatched_keys") if info.get(k)}
-        for problem, names in wrong.items():
-            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            raise ValueError(f"{pretrained_model_name_or_path} has {problem.replace('_keys', '')} weights: {shown}.")
-        model._load_references()
-        return (model, info) if wants_info else model
-
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
-        """As transformers' own; where all weights are referred to, the file of weights is there and empty."""
-        push_to_hub = kwargs.pop("push_to_hub", False)
-        repo_id = kwargs.pop("repo_id", os.path.basename(os.path.normpath(save_directory)))
-        super().save_pretrained(save_directory, **kwargs)
-        written = any(name.endswith(".safetensors") for name in os.listdir(save_directory))
-        if not written and kwargs.get("is_main_process", True):
-            save_file({}, os.path.join(save_directory, SAFE_WEIGHTS_NAME), metadata={"format": "pt"})
-        if push_to_hub:
-            self.push_to_hub(repo_id, token=kwargs.get("token"))
-
-    def post_init(self) -> None:
-        super().post_init()
-        self._keep_frozen()
-        for name, module in marked_modules(self, "reference"):
-            self._keys_to_ignore_on_save |= {f"{name}.{key}" for key in module.state_dict()}
-            self._keys_to_ignore_on_load_missing.add(rf"^{re.escape(name)}\.")
-
-    def _load_references(self) -> None:
-        for _, module in marked_modules(self, "reference"):
-            reference = HubReference(**module.config.reference)
-            same = {"config": module.config} if isinstance(module.config, type(module).config_class) else {}
-            there = load_pretrained(reference.name, type(module).from_pretrained, **reference.place, **same)
-            module.load_state_dict(there.state_dict())
-        self._keep_frozen()
-
-    def _keep_frozen(self) -> None:
-        for _, module in marked_modules(self, "frozen"):
-            module.requires_grad_(False)
-
-    def train(self, mode: bool = True):
-        """A frozen model stays as it is in use, without dropout."""
-        super().train(mode)
-        for _, module in marked_modules(self, "frozen"):
-            module.eval()
-        return self
-
-    def get_input_embeddings(self) -> None:
-        """None: a part does not read tokens through one table, which is what sharding by accelerate asks."""
-
-    def get_output_embeddings(self) -> None:
-        """None, as above."""
-
-
-class ExtractorConfig(_LocalClass, PreTrainedConfig):
+class ExtractorConfig(PartConfig):
     """Says what Y′ is, before any weight is loaded."""
 
     def __post_init__(self, **kwargs):
@@ -148,7 +68,7 @@ class ExtractorConfig(_LocalClass, PreTrainedConfig):
         return None
 
 
-class PreTrainedExtractor(_LocalClass, _Part, PreTrainedModel):
+class PreTrainedExtractor(_LocalClass, Part, PreTrainedModel):
     """Makes the abstraction Y′ of a target Y.
 
     A subclass defines `encode`; `decode` where there is a way back; and `forward`, a self-supervised loss on targets
@@ -219,7 +139,7 @@ class RuleExtractor(Rule, PreTrainedExtractor):
         return False
 
 
-class GeneratorConfig(_LocalClass, PreTrainedConfig):
+class GeneratorConfig(PartConfig):
     """Says what a generator makes, before any weight is loaded.
 
     Args:
@@ -254,7 +174,7 @@ class GeneratorConfig(_LocalClass, PreTrainedConfig):
         return None
 
 
-class PreTrainedGenerator(_LocalClass, _Part, PreTrainedModel):
+class PreTrainedGenerator(_LocalClass, Part, PreTrainedModel):
     """Makes a target from a source: the prior X→Y′, the decoder Y′→Y, or a whole regenerator X→Y.
 
     The source comes as keyword arguments with the names that transformers gives them: `input_ids` and

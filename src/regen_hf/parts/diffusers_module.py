@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .contracts import _LocalClass
-from .pretrained import HubReference, hosted, load_pretrained
+from .contracts import PartConfig, _LocalClass
+from .foreign_files import check_files, place_of
+from .pretrained import HubReference, check_finite, commit_of, hosted, load_pretrained
 
 
 def diffusers_class(name: str, base: str) -> type:
@@ -20,6 +21,7 @@ def diffusers_class(name: str, base: str) -> type:
 
     import diffusers
 
+    name = str(name)
     found = getattr(diffusers, name, None) if name.isidentifier() and name in dir(diffusers) else None
     if isinstance(found, type) and issubclass(found, getattr(diffusers, base)):
         return found
@@ -28,7 +30,7 @@ def diffusers_class(name: str, base: str) -> type:
     raise ValueError(f"`{name}` is not a {base} of diffusers {diffusers.__version__}{hint}.")
 
 
-class DiffusersModuleConfig(_LocalClass, PreTrainedConfig):
+class DiffusersModuleConfig(PartConfig):
     """
     Args:
         class_name: the diffusers class, for example `"AutoencoderKL"`.
@@ -105,20 +107,29 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
 
     @classmethod
     def _load_diffusers(cls, name: str | os.PathLike, **kwargs) -> "DiffusersModule":
-        from diffusers import AutoModel, ModelMixin
-
-        module = AutoModel.from_pretrained(os.fspath(name), **{"use_safetensors": True, **kwargs})
-        if not isinstance(module, ModelMixin):
-            raise ValueError(f"`{name}` is no diffusers model, but a {type(module).__name__}.")
-        return cls.wrap(module)
+        # by its own config.json: diffusers' AutoModel imports whatever module a model_index.json names
+        described, _ = PreTrainedConfig.get_config_dict(name, **place_of(kwargs))
+        if "_class_name" not in described:
+            other = (described.get("architectures") or ["model of another library"])[0]
+            raise ValueError(f"`{name}` is no diffusers model, but a {other}.")
+        kwargs.pop("trust_remote_code", None)
+        found = diffusers_class(described["_class_name"], "ModelMixin")
+        return cls.wrap(found.from_pretrained(os.fspath(name), **{**kwargs, "use_safetensors": True}))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, config=None, **kwargs):
-        """As transformers' own, and also from what diffusers itself has saved."""
-        described, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **kwargs)
+        """As transformers' own, and also from what diffusers itself has saved; only from safetensors."""
+        name = pretrained_model_name_or_path
+        if not os.path.isdir(name):
+            kwargs["revision"] = commit_of(name, kwargs)
+        check_files(name, kwargs.get("variant"), **place_of(kwargs))
+        described, _ = PreTrainedConfig.get_config_dict(name, **place_of(kwargs))
         if "_class_name" in described:
-            return cls._load_diffusers(pretrained_model_name_or_path, **kwargs)
-        return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
+            shell = cls._load_diffusers(name, **kwargs)
+        else:
+            shell = super().from_pretrained(name, *args, config=config, **{**kwargs, "use_safetensors": True})
+        check_finite(shell[0] if isinstance(shell, tuple) else shell, name)
+        return shell
 
     def forward(self, *args, **kwargs):
         return self.net(*args, **kwargs)

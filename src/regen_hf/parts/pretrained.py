@@ -1,17 +1,24 @@
 """Models of other libraries as parts of ours: loaded by name, kept frozen, or left on the Hub and referred to."""
 
+import contextlib
 import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils.hub import resolve_revision
+
+from .foreign_files import check_described, check_files, check_subfolder, place_of
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+COMMIT = re.compile("[0-9a-f]{40}")
+_ONE_DTYPE: ContextVar[bool] = ContextVar("one_dtype", default=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,17 +31,44 @@ class HubReference:
         name: a repository on the Hub.
         revision: a commit, or a branch or tag, of which the commit it is at now is taken.
         subfolder: where in the repository the model is.
+
+    Raises:
+        ValueError: for what names no repository, such as a folder, or leads out of one.
     """
 
     name: str
     revision: str | None = None
     subfolder: str = ""
 
+    def __post_init__(self):
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id
+
+        try:
+            validate_repo_id(self.name)
+        except HFValidationError as error:
+            raise ValueError(f"`name` of a HubReference must be a repository on the Hub, got {self.name!r}.") from error
+        if os.path.isdir(self.name):
+            raise ValueError(
+                f"`name` of a HubReference must be a repository on the Hub, and {self.name!r} is a folder."
+            )
+        check_subfolder("subfolder", self.subfolder)
+
+    @classmethod
+    def described(cls, key: str, settings: Any) -> "HubReference":
+        """What a config.json says under `key`; raises `ValueError` unless it is a commit of a repository."""
+        fields = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(settings, dict) or "name" not in settings or not settings.keys() <= fields:
+            raise ValueError(f"`{key}` must have a name, a revision and a subfolder, got {settings!r}.")
+        if not COMMIT.fullmatch(str(settings.get("revision"))):
+            raise ValueError(f"`{key}` must have a commit as its revision, got {settings.get('revision')!r}.")
+        return cls(**settings)
+
     def pinned(self) -> "HubReference":
         """The same with the commit that `revision` is at now."""
         from huggingface_hub import HfApi
 
-        if re.fullmatch("[0-9a-f]{40}", self.revision or ""):
+        if COMMIT.fullmatch(self.revision or ""):
             return self
         return dataclasses.replace(self, revision=HfApi().model_info(self.name, revision=self.revision).sha)
 
@@ -51,20 +85,83 @@ def load_pretrained(part: str | HubReference, load: Callable[..., PreTrainedMode
         load: a `from_pretrained` that takes what transformers' take.
 
     Raises:
-        ValueError: if its weights are a pickle, or if it needs code from its repository.
+        ValueError: if its weights are a pickle, or NaN or infinite, if it needs code from its repository, or if one of
+            its files names what lies outside of its folder.
         OSError: if there is no such model.
     """
     reference = part.pinned() if isinstance(part, HubReference) else None
     name = part if reference is None else reference.name
     kwargs = kwargs if reference is None else {**reference.place, **kwargs}
+    if not os.path.isdir(name):  # what is looked at and what is loaded are of one commit
+        kwargs["revision"] = commit_of(name, kwargs)
     try:
+        check_files(name, kwargs.get("variant"), **place_of(kwargs))
+        check_described(PreTrainedConfig.get_config_dict(name, **place_of(kwargs))[0], f"the config.json of `{name}`")
         model = load(name, use_safetensors=True, trust_remote_code=False, **kwargs)
     except (OSError, ValueError) as error:
         _explain(str(name), kwargs, error)
         raise
+    check_finite(model, name)
     if reference is not None:
         refer(model, reference)
     return model
+
+
+def commit_of(name: str, place: dict[str, Any]) -> str | None:
+    """The commit that a repository's revision is at now, or the revision as it is where that cannot be found out."""
+    known = {key: place[key] for key in ("token", "local_files_only", "cache_dir") if place.get(key) is not None}
+    return resolve_revision(name, place.get("revision"), **known)
+
+
+@torch.no_grad()
+def check_finite(model: nn.Module, name: Any) -> None:
+    """Raises `ValueError` where weights or other saved values of a model are NaN or infinite, by their names.
+
+    Each is looked at once, by its least and greatest value, which takes no memory; what lies on a disk is read for it.
+    """
+    from accelerate.utils import align_module_device
+
+    for prefix, module in model.named_modules():
+        saved = {**module._parameters, **module._buffers}
+        saved = {key: value for key, value in saved.items() if key not in module._non_persistent_buffers_set}
+        away = any(value is not None and value.is_meta for value in saved.values())
+        with align_module_device(module) if away else contextlib.nullcontext():
+            for key in saved:
+                if not _is_finite(getattr(module, key)):
+                    full = f"{prefix}.{key}".strip(".")
+                    raise ValueError(f"`{name}` has values that are NaN or infinite in {full}.")
+
+
+def _is_finite(value: torch.Tensor | None) -> bool:
+    if value is None or value.is_meta or not value.numel() or not value.is_floating_point():
+        return True
+    value = value if value.itemsize > 1 else value.float()  # eight bits have no order
+    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(value.detach()))
+
+
+@contextlib.contextmanager
+def one_dtype(asked: bool) -> Iterator[None]:
+    """Within, [`build`] makes every part of the dtype that is asked for the whole, rather than of its own."""
+    before = _ONE_DTYPE.set(asked)
+    try:
+        yield
+    finally:
+        _ONE_DTYPE.reset(before)
+
+
+def build(config: PreTrainedConfig, make: Callable[..., PreTrainedModel] = AutoModel.from_config) -> PreTrainedModel:
+    """A new part of its config, of its own dtype where it has one; never by code from a repository.
+
+    Raises:
+        ValueError: if it needs such code, or has a dtype that is none.
+    """
+    settings: dict[str, Any] = {"trust_remote_code": False} if make == AutoModel.from_config else {}
+    own = getattr(config, "own_dtype", None)
+    if own is not None and not isinstance(getattr(torch, str(own), None), torch.dtype):
+        raise ValueError(f"`own_dtype` of {type(config).__name__} must be the name of a dtype of torch, got {own!r}.")
+    if own is not None and not _ONE_DTYPE.get():
+        settings["dtype"] = getattr(torch, own)
+    return make(config, **settings)
 
 
 def _explain(name: str, kwargs: dict[str, Any], error: Exception) -> None:

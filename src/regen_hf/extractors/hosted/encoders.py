@@ -15,7 +15,8 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import cached_file
 
-from ...parts.pretrained import HubReference, freeze, hosted
+from ...parts.foreign_files import place_of
+from ...parts.pretrained import HubReference, build, freeze, hosted
 
 # What an encoder reads, by what its `forward` calls it.
 KINDS = {"pixel_values": "image", "input_values": "audio", "input_ids": "text"}
@@ -57,19 +58,20 @@ def load_encoder(encoder: str | HubReference | PreTrainedModel | PreTrainedConfi
     """
 
     def load(name: str, **kwargs) -> PreTrainedModel:
-        place = {key: kwargs[key] for key in ("revision", "subfolder", "trust_remote_code") if key in kwargs}
-        part = image_part(AutoConfig.from_pretrained(name, **place), pooled)
+        described = AutoConfig.from_pretrained(name, trust_remote_code=False, **place_of(kwargs))
+        part = image_part(described, pooled)
         return _found(part).from_pretrained(name, config=part, **kwargs)
 
-    def build(config: PreTrainedConfig) -> PreTrainedModel:
-        part = image_part(config, pooled)
-        return _found(part)._from_config(part)
-
-    model = freeze(hosted(encoder, load, build))
+    model = freeze(hosted(encoder, load, lambda config: new_encoder(image_part(config, pooled))))
     model.config.architectures = [name_of(model)]
     if (found := _found(model.config)) is not type(model):
         raise ValueError(f"`encoder` must be a {found.__name__}, got {name_of(model)}.")
     return model
+
+
+def new_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """A new encoder of its config."""
+    return build(config, _found(config)._from_config)
 
 
 def _found(config: PreTrainedConfig) -> type[PreTrainedModel]:

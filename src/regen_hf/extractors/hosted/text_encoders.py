@@ -5,14 +5,14 @@ from typing import Any
 import torch
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
 
-from ...parts.pretrained import embedding_width, hosted, refuse_reference
+from ...parts.pretrained import build, embedding_width, hosted, refuse_reference
 
 
 def load_text_encoder(part: Any, name: str) -> PreTrainedModel:
     """A transformers encoder of text by name, live, or new from a config."""
     refuse_reference(part, name)
     try:
-        model = hosted(part, AutoModel.from_pretrained, AutoModel.from_config)
+        model = hosted(part, AutoModel.from_pretrained, build)
     except TypeError as error:
         raise TypeError(f"`{name}`: {error}") from error
     if type(model) is not MODEL_MAPPING.get(type(model.config), None):

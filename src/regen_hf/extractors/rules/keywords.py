@@ -71,7 +71,7 @@ class KeywordExtractor(TextRuleExtractor):
         if isinstance(stop_words, str):
             raise TypeError(f"`stop_words` must be words, got the text {stop_words!r}.")
         settings = {"tokenizer": describe_tokenizer(tokenizer), "stop_words": sorted(stop_words)}
-        return cls(KeywordExtractorConfig(**settings))
+        return cls(cls.config_class(**settings))
 
     def _rows(self, texts: list[str]) -> list[list[int]]:
         plans = []

@@ -75,7 +75,7 @@ class PhonemeExtractor(TextRuleExtractor):
         ids = [backend.encode(text, add_special_tokens=False).ids for text in texts]
         said = _said([backend.decode(row) for row in ids], "texts", language, stress)
         settings = {"language": language, "stress": stress, "tokenizer": described}
-        return cls(PhonemeExtractorConfig(phonemes=inventory_of(said), **settings))
+        return cls(cls.config_class(phonemes=inventory_of(said), **settings))
 
     def _rows(self, texts: list[str]) -> list[list[int]]:
         return [self._codes(words) for words in _said(texts, "target", self.config.language, self.config.stress)]

@@ -111,7 +111,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
             representation_encoder: likewise, for the positions of a source representation.
             settings: the other fields of [`AutoregressiveGeneratorConfig`].
         """
-        check_settings(AutoregressiveGeneratorConfig, settings)
+        check_settings(cls.config_class, settings)
         encoders = load_source_encoders(source_encoder, representation_encoder)
         others = encoders or any(settings.get(name) for name in ("num_classes", "source_shape"))
         reads_prefix = settings.get("prefix_vocabulary_size")
@@ -123,7 +123,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         same = num_codes == loaded.decoder.config.vocab_size and settings.get("num_codebooks", 1) == 1
         settings.setdefault("shares_vocabulary", same and not isinstance(language_model, PreTrainedConfig))
         head = linear_head(loaded.model) if settings["shares_vocabulary"] else None
-        config = AutoregressiveGeneratorConfig(
+        config = cls.config_class(
             language_model_config=loaded.decoder.config.to_dict(),
             **encoder_configs(encoders),
             target_shape=list(target_shape),
@@ -136,7 +136,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         generator = cls(config, language_model=loaded.decoder, source_encoders=encoders)
         if config.shares_vocabulary:
             generator._take_tokens(loaded, head)
-        return generator
+        return generator.checked()
 
     @classmethod
     def hosts(cls, described: dict, target: RepresentationSpec) -> bool:

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
-from ...parts.pretrained import freeze, hosted, refuse_reference
+from ...parts.foreign_files import place_of
+from ...parts.pretrained import build, freeze, hosted, refuse_reference
 from ..sources.source_encoders import build_source_encoder
 
 
@@ -44,16 +45,16 @@ def load_language_model(part: Any, has_source: bool) -> LanguageModel:
     refuse_reference(part, "language_model")
 
     def load(name: str, **kwargs) -> PreTrainedModel:
-        place = {key: kwargs[key] for key in ("revision", "subfolder", "trust_remote_code") if key in kwargs}
-        config = _with_cross_attention(AutoConfig.from_pretrained(name, **place), has_source)
+        described = AutoConfig.from_pretrained(name, trust_remote_code=False, **place_of(kwargs))
+        config = _with_cross_attention(described, has_source)
         return _class_for(config).from_pretrained(name, config=config, **kwargs)
 
-    def build(config: PreTrainedConfig) -> PreTrainedModel:
+    def new(config: PreTrainedConfig) -> PreTrainedModel:
         config = type(config).from_dict(config.to_dict())
-        return _class_for(config).from_config(_with_cross_attention(config, has_source))
+        return build(_with_cross_attention(config, has_source), _class_for(config).from_config)
 
     try:
-        model = hosted(part, load, build)
+        model = hosted(part, load, new)
     except TypeError as error:
         raise TypeError(f"`language_model`: {error}") from error
     tokens = [_token(model, name) for name in ("decoder_start_token_id", "bos_token_id", "eos_token_id")]
@@ -72,15 +73,18 @@ def _token(model: PreTrainedModel, name: str) -> int | None:
 
 def build_decoder(config: PreTrainedConfig) -> PreTrainedModel:
     """A new decoder, without a head."""
-    return decoder_of(AutoModel.from_config(config))
+    return decoder_of(build(config))
 
 
 def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The part of a language model that makes hidden states out of what it wrote so far."""
-    decoder = model.get_decoder()
-    while (inner := decoder.get_decoder()) is not decoder:
-        decoder = inner
-    if "inputs_embeds" not in inspect.signature(decoder.forward).parameters:
+    decoder, inner = model, model.get_decoder()
+    while isinstance(inner, PreTrainedModel) and inner is not decoder:
+        decoder, inner = inner, inner.get_decoder()
+    if decoder is model:  # some give themselves, and ModernBERT's decoder its head
+        decoder = model.base_model
+    halved = isinstance(inner, PreTrainedModel) or not model.config.is_encoder_decoder  # FSMT's half is no model
+    if not halved or "inputs_embeds" not in inspect.signature(decoder.forward).parameters:
         raise ValueError(f"`language_model` {type(model).__name__} has no decoder that reads `inputs_embeds`.")
     return decoder
 
@@ -144,6 +148,8 @@ def resize_vocabulary(decoder: PreTrainedModel, size: int, kept: int) -> None:
     decoder.set_input_embeddings(copy.deepcopy(decoder.get_input_embeddings()))  # an encoder may share them
     std = decoder.get_input_embeddings().weight.float().std().item()
     decoder.resize_token_embeddings(size, mean_resizing=False)
+    if hasattr(decoder.config, "decoder_vocab_size"):  # Marian builds its decoder of this one
+        decoder.config.decoder_vocab_size = size
     init.normal_(decoder.get_input_embeddings().weight[kept:], std=std)
     if not kept:  # what was padding among its own tokens is a code now
         decoder.config.pad_token_id = decoder.get_input_embeddings().padding_idx = None

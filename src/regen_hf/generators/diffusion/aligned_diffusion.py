@@ -15,6 +15,7 @@ from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, di
 from ...parts.generation import GUIDANCE, STEPS, Argument, check_finite, generates, leaves_out_empty
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
+from ...parts.pretrained import build
 from ...parts.randomness import Randomness
 from ..sources.alignment import expand, monotonic_alignment
 from ..sources.condition import Condition
@@ -99,7 +100,7 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
         source_encoders: dict[str, PreTrainedModel] | None = None,
     ):
         super().__init__(config)
-        self.denoiser = denoiser or DiffusersModule(config.denoiser_config)
+        self.denoiser = denoiser or build(config.denoiser_config, DiffusersModule._from_config)
         name, channels = type(self.denoiser.net).__name__, config.target_shape[0]
         if missing := TAKES - set(inspect.signature(self.denoiser.net.forward).parameters):
             raise ValueError(
@@ -138,16 +139,16 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
             representation_encoder: likewise, for the positions of a source representation.
             settings: the other fields of [`AlignedDiffusionGeneratorConfig`].
         """
-        check_settings(AlignedDiffusionGeneratorConfig, settings)
+        check_settings(cls.config_class, settings)
         shell = DiffusersModule.host(denoiser)
         encoders = load_source_encoders(source_encoder, representation_encoder)
-        config = AlignedDiffusionGeneratorConfig(
+        config = cls.config_class(
             denoiser_config=shell.config.to_dict(),
             **encoder_configs(encoders),
             target_shape=list(target_shape),
             **settings,
         )
-        return cls(config, denoiser=shell, source_encoders=encoders).to(shell.device)
+        return cls(config, denoiser=shell, source_encoders=encoders).to(shell.device).checked()
 
     @classmethod
     def hosts(cls, described: dict, target: RepresentationSpec) -> bool:

@@ -13,6 +13,7 @@ from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, di
 from ...parts.generation import GUIDANCE, STEPS, generates, leaves_out_empty
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
+from ...parts.pretrained import build
 from ...parts.randomness import Randomness
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
@@ -92,7 +93,7 @@ class DiffusionGenerator(ConditionalGenerator):
         source_encoders: dict[str, PreTrainedModel] | None = None,
     ):
         super().__init__(config)
-        self.denoiser = denoiser or DiffusersModule(config.denoiser_config)
+        self.denoiser = denoiser or build(config.denoiser_config, DiffusersModule._from_config)
         self._backbone = Backbone(self.denoiser.net, config)
         keep_labels(self.denoiser.net)
         self._process = noising_process(self.make_scheduler(), config.prediction)
@@ -127,11 +128,11 @@ class DiffusionGenerator(ConditionalGenerator):
             representation_encoder: likewise, for the positions of a source representation.
             settings: the other fields of [`DiffusionGeneratorConfig`].
         """
-        check_settings(DiffusionGeneratorConfig, settings)
+        check_settings(cls.config_class, settings)
         shell = DiffusersModule.host(denoiser)
         scheduler = describe_scheduler(scheduler)
         encoders = load_source_encoders(source_encoder, representation_encoder)
-        config = DiffusionGeneratorConfig(
+        config = cls.config_class(
             denoiser_config=shell.config.to_dict(),
             **encoder_configs(encoders),
             target_shape=list(target_shape),
@@ -140,7 +141,7 @@ class DiffusionGenerator(ConditionalGenerator):
         )
         generator = cls(config, denoiser=shell, source_encoders=encoders).to(shell.device)
         generator._probe()
-        return generator
+        return generator.checked()
 
     @classmethod
     def hosts(cls, described: dict, target: RepresentationSpec) -> bool:

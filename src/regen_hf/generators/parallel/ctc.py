@@ -135,7 +135,7 @@ class CTCGenerator(ConditionalGenerator):
                 `inputs_embeds`.
             settings: the other fields of [`CTCGeneratorConfig`].
         """
-        check_settings(CTCGeneratorConfig, settings)
+        check_settings(cls.config_class, settings)
         parts = {"source_encoder": source_encoder, "representation_encoder": representation_encoder}
         encoders = load_source_encoders(*(_load_encoder(part, name) for name, part in parts.items()))
         reader = encoders.get("source_representation_encoder")
@@ -143,12 +143,12 @@ class CTCGenerator(ConditionalGenerator):
             raise ValueError(
                 f"`representation_encoder` must read `inputs_embeds`, which {type(reader).__name__} does not."
             )
-        config = CTCGeneratorConfig(
+        config = cls.config_class(
             **encoder_configs(encoders),
             num_codes=num_codes,
             **settings,
         )
-        return cls(config, source_encoders=encoders)
+        return cls(config, source_encoders=encoders).checked()
 
     @classmethod
     def hosts(cls, described: dict, target: RepresentationSpec) -> bool:

@@ -10,7 +10,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from ...parts.contracts import check_settings
-from ...parts.pretrained import embedding_width, hosted, position_limit, refuse_reference
+from ...parts.pretrained import build, embedding_width, hosted, position_limit, refuse_reference
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig
 from ..sources.conditioning import SourceEncoder
@@ -52,7 +52,7 @@ class ParallelGenerator(ConditionalGenerator):
         source_encoders: dict[str, PreTrainedModel] | None = None,
     ):
         super().__init__(config)
-        self.backbone = backbone or AutoModel.from_config(config.backbone_config)
+        self.backbone = backbone or build(config.backbone_config)
         self._width = embedding_width(self.backbone)
         self._room = position_limit(self.backbone)
         self.source_encoder = SourceEncoder(config, self._width, source_encoders)
@@ -67,7 +67,7 @@ class ParallelGenerator(ConditionalGenerator):
             **encoder_configs(encoders),
             **settings,
         )
-        return cls(config, backbone=backbone, source_encoders=encoders)
+        return cls(config, backbone=backbone, source_encoders=encoders).checked()
 
     def _check_room(self, positions: int, source: int) -> None:
         """Raises `ValueError` if the backbone has fewer positions than the target and the source need."""
@@ -104,7 +104,7 @@ def load_backbone(part) -> PreTrainedModel:
     """
     refuse_reference(part, "backbone")
     try:
-        backbone = hosted(part, AutoModel.from_pretrained, AutoModel.from_config).base_model
+        backbone = hosted(part, AutoModel.from_pretrained, build).base_model
     except TypeError as error:
         raise TypeError(f"`backbone`: {error}") from error
     if type(backbone) is not MODEL_MAPPING.get(type(backbone.config), None):

@@ -7,7 +7,8 @@ from transformers import AutoModel, AutoModelForTextEncoding, PreTrainedConfig, 
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-from ...parts.pretrained import HubReference, freeze, hosted
+from ...parts.foreign_files import place_of
+from ...parts.pretrained import HubReference, build, freeze, hosted
 
 READERS = {
     "input_ids": "encoder",
@@ -70,8 +71,7 @@ def load_source_encoder(part) -> PreTrainedModel:
 
 
 def _load_encoder(name: str, **kwargs) -> PreTrainedModel:
-    place = {key: kwargs[key] for key in ("revision", "subfolder", "trust_remote_code") if key in kwargs}
-    config = AutoConfig.from_pretrained(name, **place)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **place_of(kwargs))
     config = config.get_text_config() if hasattr(config, "text_config") else config
     if _reads_text_only(config):
         return AutoModelForTextEncoding.from_pretrained(name, config=config, **kwargs)
@@ -86,8 +86,8 @@ def _load_encoder(name: str, **kwargs) -> PreTrainedModel:
 def build_source_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """A new encoder."""
     if _reads_text_only(config):
-        return AutoModelForTextEncoding.from_config(config)
-    model = AutoModel.from_config(config)
+        return build(config, AutoModelForTextEncoding.from_config)
+    model = build(config)
     return model.get_encoder() if config.is_encoder_decoder else model
 
 

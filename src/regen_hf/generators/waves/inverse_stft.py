@@ -117,15 +117,15 @@ class InverseSTFTGenerator(WaveGenerator):
             ValueError: if the frames have no rate, or one of which `sampling_rate` is no whole multiple; if the encoder
                 does not read vectors, or gives more or fewer than it reads.
         """
-        check_settings(InverseSTFTGeneratorConfig, settings)
+        check_settings(cls.config_class, settings)
         dimensions = 1 if source.num_codes is not None and source.num_codebooks == 1 else 2
         if source.rate is None or source.shape[-1] is not None or len(source.shape) != dimensions:
             raise ValueError(f"`source` must be frames of any number, with a rate, got {source}.")
         encoders = load_source_encoders(None, encoder)
-        config = InverseSTFTGeneratorConfig(**encoder_configs(encoders), **describe_source(source), **settings)
+        config = cls.config_class(**encoder_configs(encoders), **describe_source(source), **settings)
         made = cls(config, source_encoders=encoders)
         made._probe()
-        return made
+        return made.checked()
 
     @torch.no_grad()
     def _probe(self) -> None:

@@ -13,7 +13,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from ...parts.contracts import GeneratorConfig, check_settings
 from ...parts.outputs import Representation, RepresentationSpec, concatenate
-from ...parts.pretrained import HubReference, hosted
+from ...parts.pretrained import HubReference, build, hosted
 from .wave import WaveGenerator, check_mels, check_segment_frames
 
 FIELDS = (("model_in_dim", "upsample_rates"), ("num_mel_bins", "resblock_stride_sizes"))
@@ -83,7 +83,7 @@ class VocoderGenerator(WaveGenerator):
 
     def __init__(self, config: VocoderGeneratorConfig, vocoder: PreTrainedModel | None = None):
         super().__init__(config)
-        self.vocoder = vocoder or _build(config.vocoder_config)
+        self.vocoder = vocoder or _new(config.vocoder_config)
         self._takes_noise = "noise_sequence" in inspect.signature(self.vocoder.forward).parameters
         self.post_init()
 
@@ -117,8 +117,8 @@ class VocoderGenerator(WaveGenerator):
         Raises:
             ValueError: if it is no vocoder, or if nothing says its sampling rate.
         """
-        check_settings(VocoderGeneratorConfig, settings)
-        model = hosted(vocoder, _load, _build)
+        check_settings(cls.config_class, settings)
+        model = hosted(vocoder, _load, _new)
         described = model.config.to_dict()
         if not _is_vocoder(described):
             raise ValueError(
@@ -127,8 +127,8 @@ class VocoderGenerator(WaveGenerator):
         rate = described.get("sampling_rate") or settings.get("sampling_rate")
         if rate is None:
             raise ValueError(f"`sampling_rate` is missing: the config of {type(model).__name__} does not say it.")
-        config = VocoderGeneratorConfig(vocoder_config=described, **{**settings, "sampling_rate": rate})
-        return cls(config, vocoder=model)
+        config = cls.config_class(vocoder_config=described, **{**settings, "sampling_rate": rate})
+        return cls(config, vocoder=model).checked()
 
     def _check(self, source: torch.Tensor | None) -> None:
         check_mels(source, self.config.num_mels)
@@ -173,9 +173,9 @@ def _load(name: str | os.PathLike, **kwargs) -> PreTrainedModel:
     return found.from_pretrained(name, **kwargs)
 
 
-def _build(config: PreTrainedConfig) -> PreTrainedModel:
+def _new(config: PreTrainedConfig) -> PreTrainedModel:
     name = type(config).__name__.removesuffix("Config")
-    return _model_class(name, f"{name}Model")(config)
+    return build(config, _model_class(name, f"{name}Model")._from_config)
 
 
 def _model_class(*names: str) -> type[PreTrainedModel] | None:
