@@ -52,6 +52,7 @@ CASES = {
     "push_to_hub": (["--push_to_hub", "user/y"], lambda c: hasattr(c, "push") and c.push.args, ("user/y",)),
     "batch_size": (["--batch_size", 3], lambda calls: calls.extract.batch_size, 3),
     "num_workers": (["--num_workers", 3], lambda calls: calls.extract.num_workers, 3),
+    "overwrite": (["--overwrite"], lambda calls: calls.extract.overwrite, True),
 }  # fmt: skip
 
 

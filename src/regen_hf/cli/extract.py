@@ -32,12 +32,14 @@ class CacheArguments:
         push_to_hub: name of a dataset on the Hub to upload it to.
         batch_size: examples that are encoded at once, on each process.
         num_workers: processes that read data beside each one that encodes.
+        overwrite: extract anew where there is Y′ of something else, in its place.
     """
 
     output_folder: str
     push_to_hub: str | None = None
     batch_size: int = 64
     num_workers: int = 0
+    overwrite: bool = False
 
 
 def extract(asked: ModelArguments, data: TargetArguments, cache: CacheArguments) -> None:
@@ -65,6 +67,7 @@ def extract(asked: ModelArguments, data: TargetArguments, cache: CacheArguments)
         columns=data.keep_columns,
         batch_size=cache.batch_size,
         num_workers=cache.num_workers,
+        overwrite=cache.overwrite,
     )
     if processes().is_main_process:
         print(f"{len(made):,} representations, {made.spec}, are in {cache.output_folder}")

@@ -64,7 +64,12 @@ def _of_disk(error: Exception, folder: Path) -> int | None:
 
 
 def _within(path: Path, folder: Path) -> bool:
-    return Path(os.path.abspath(folder)) in Path(os.path.abspath(path)).parents
+    """Whether a path is in a folder, or in what is written beside it until it is whole."""
+    path, folder = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    if path == folder or folder.parent not in path.parents:
+        return path == folder
+    top = path.relative_to(folder.parent).parts[0]
+    return top == folder.name or top.startswith(f".{folder.name}.")
 
 
 @contextlib.contextmanager
@@ -129,7 +134,7 @@ def atomic_folder(folder: str | os.PathLike, own: Collection[str] = ()) -> Itera
 
 
 def take_place(new: Path, folder: Path, own: Collection[str]) -> None:
-    """Gives the folder `new` the name `folder`, as [`atomic_folder`] says it; `new` may be left with the old files."""
+    """Gives the folder `new` the name `folder`, as [`atomic_folder`] says it."""
     if not folder.exists():
         os.replace(new, folder)
         return
@@ -137,12 +142,13 @@ def take_place(new: Path, folder: Path, own: Collection[str]) -> None:
     if _exchange(new, folder):
         _carry_over(new, folder, own)  # what somebody has put there since
         time.sleep(GRACE)
-        return
-    names = files_below(new)
-    for name in sorted(names, key=lambda name: (name.endswith(".json"), name)):  # what tells of others last
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(new / name, folder / name)
-    remove_files(folder, set(own) - set(names))
+    else:
+        names = files_below(new)
+        for name in sorted(names, key=lambda name: (name.endswith(".json"), name)):  # what tells of others last
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(new / name, folder / name)
+        remove_files(folder, set(own) - set(names))
+    shutil.rmtree(new)  # of which nothing is there alone
 
 
 def remove_scratch(folder: Path) -> None:

@@ -62,8 +62,13 @@ def identity(
     asked: Mapping[str, StageArguments],
     data: RunData,
     losses: Sequence[nn.Module],
+    contents: Mapping[str, str | None],
 ) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was begun; stages compare their arguments."""
+    """What a resumed run must have in common with the one that was begun; stages compare their arguments.
+
+    Args:
+        contents: of the datasets, as [`RunData.contents`] gives them.
+    """
     return {
         "stages": list(asked),
         "columns": data.columns,
@@ -72,5 +77,5 @@ def identity(
         "adapters": {name: str(config) for name, config in getattr(model, "peft_config", {}).items()},
         "processor": repr((processor.source.to_dict(), processor.target.to_dict())),
         "extractor_losses": [f"{loss} {getattr(loss, 'weight', '')}" for loss in losses],
-        **data.fingerprints,
+        **contents,
     }

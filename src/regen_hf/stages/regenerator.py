@@ -81,7 +81,8 @@ def train_regenerator(
     with folder.claimed(0 if resume else needed_bytes(model, data)):
         data = data.checked(model, processor, on_bad_example)
         run = _Run(model, processor, data, folder, samples, extractor_losses, report_to, license)
-        folder.begin(identity(model, processor, asked, data, extractor_losses), run.learners)
+        contents, facts = data.contents(folder.found or {})
+        folder.begin(identity(model, processor, asked, data, extractor_losses, contents), run.learners, facts)
         return run.train(asked)
 
 
