@@ -10,11 +10,12 @@ from transformers.utils import PROCESSOR_NAME
 
 from .modalities import Modality
 from .parts.contracts import _LocalClass
+from .parts.pushing import Pushed
 
 SUBFOLDERS = {"source": "", "target": "target"}  # where each side keeps what it saves, such as a tokenizer
 
 
-class RegenerationProcessor(_LocalClass, ProcessorMixin):
+class RegenerationProcessor(Pushed, _LocalClass, ProcessorMixin):
     """Holds the kind of data that X is and the kind that Y is.
 
     Args:

@@ -20,10 +20,16 @@ def test_representations_are_extracted_and_trained_on(streaming, run, tmp_path, 
     assert cache.dataset["text"] == pairs()["text"]
     if streaming:
         return
-    monkeypatch.setattr(inputs, "extract", None)  # it is not done again
+    monkeypatch.setattr(inputs, "extract", None)  # it is not done again by training
     trained(run, tmp_path / "out", "--representations", tmp_path / "y", dataset="files")
-    found = run(*training(tmp_path / "other", "--representations", tmp_path / "y", dataset="splits"))
+    trained(run, tmp_path / "same", "--representations", tmp_path / "y", dataset="splits")  # which holds the same
+    more = ["--representations", tmp_path / "y", "--split", "validation"]
+    found = run(*training(tmp_path / "other", *more, dataset="splits"))
     assert found.status == 2 and "was made from other data than asked for" in found.error
+    found = run("extract", *asked, "--split", "train[:6]")
+    assert found.status == 2 and "made from other data than asked for: pass `overwrite=True` (`--overw" in found.error
+    found = run("extract", *asked, "--split", "train[:6]", "--overwrite")
+    assert found.status == 0 and len(representations.RepresentationCache(tmp_path / "y")) == 6
 
 
 EXTRACT = ["extract", "--model", "model", "--dataset", "flat", "--output_folder", "out"]

@@ -170,7 +170,7 @@ def _alone(folder: Path) -> Iterator[None]:
         return
     told = f"make room, and the same call or command goes on with what is in {partial_of(folder)}"
     check_output_folder(folder.parent)
-    with disk_errors_told(folder.parent, told), only_writer(folder.with_name(f".{folder.name}.lock"), folder):
+    with disk_errors_told(folder, told), only_writer(folder.with_name(f".{folder.name}.lock"), folder):
         yield
 
 

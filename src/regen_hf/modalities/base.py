@@ -1,5 +1,6 @@
 """What a kind of data must be able to do."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ def padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     for place, row in zip(values, rows, strict=True):
         place[..., : row.shape[-1]] = row
     return values, torch.arange(values.shape[-1]) < lengths[:, None]
+
+
+def with_ending(path: str | os.PathLike, ending: str) -> Path:
+    """The path with `ending`, unless it has it; what follows another dot in its name stays, as in `guidance2.5`."""
+    path = Path(path)
+    return path if path.name.endswith(ending) else path.with_name(f"{path.name}{ending}")
 
 
 def leave_undecoded(dataset, column: str, feature: type):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import Modality, leave_undecoded
+from .base import Modality, leave_undecoded, with_ending
 from .image import draw_sheet
 
 
@@ -70,7 +70,7 @@ class VideoModality(Modality):
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """A sheet of the clips with their captions below, in motion, as `path` + `.gif`."""
-        path = Path(path).with_suffix(".gif")
+        path = with_ending(path, ".gif")
         times = zip(*(sample["video"] for sample in samples), strict=True)
         save_video([draw_sheet([[image] for image in at_once], captions) for at_once in times], path, self.fps)
         return path

@@ -14,6 +14,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from .outputs import LossOutput, Representation, RepresentationSpec
 from .pretrained import HubReference, load_pretrained, marked_modules
+from .pushing import Pushed
 
 
 class _LocalClass:
@@ -132,7 +133,7 @@ class ExtractorConfig(_LocalClass, PreTrainedConfig):
         return None
 
 
-class PreTrainedExtractor(_LocalClass, _Part, PreTrainedModel):
+class PreTrainedExtractor(Pushed, _LocalClass, _Part, PreTrainedModel):
     """Makes the abstraction Y′ of a target Y.
 
     A subclass defines `encode`; `decode` where there is a way back; and `forward`, a self-supervised loss on targets
@@ -223,7 +224,7 @@ class GeneratorConfig(_LocalClass, PreTrainedConfig):
         return None
 
 
-class PreTrainedGenerator(_LocalClass, _Part, PreTrainedModel):
+class PreTrainedGenerator(Pushed, _LocalClass, _Part, PreTrainedModel):
     """Makes a target from a source: the prior X→Y′, the decoder Y′→Y, or a whole regenerator X→Y.
 
     The source comes as keyword arguments with the names that transformers gives them: `input_ids` and

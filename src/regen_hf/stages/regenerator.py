@@ -82,7 +82,8 @@ def train_regenerator(
         data = data.checked(model, processor, on_bad_example)
         run = _Run(model, processor, data, folder, samples, extractor_losses, report_to, license)
         contents, facts = data.contents(folder.found or {})
-        folder.begin(identity(model, processor, asked, data, extractor_losses, contents), run.learners, facts)
+        common = identity(model, processor, asked, data, extractor_losses) | contents
+        folder.begin(common, run.learners, facts)
         return run.train(asked)
 
 
