@@ -39,6 +39,9 @@ WRONG = {
     "extract no kept column": (
         [*EXTRACT, "--target_column", "image", "--keep_columns", "label"], "no column 'label'; its columns",
     ),
+    "private without a name": (
+        [*EXTRACT, "--target_column", "image", "--private"], "`private` is True, which has no effect without `push_to_",
+    ),
     "extract sources": ([*EXTRACT, "--source_column", "text"], "'--source_column', which is no argument"),
 }  # fmt: skip
 
@@ -56,6 +59,9 @@ CASES = {
     "streaming": STREAMED,
     "output_folder": (["--output_folder", "p"], lambda calls: calls.extract.args[4], "p"),
     "push_to_hub": (["--push_to_hub", "user/y"], lambda c: hasattr(c, "push") and c.push.args, ("user/y",)),
+    "private": (
+        ["--push_to_hub", "user/y", "--private"], lambda calls: hasattr(calls, "push") and calls.push.private, True,
+    ),
     "batch_size": (["--batch_size", 3], lambda calls: calls.extract.batch_size, 3),
     "num_workers": (["--num_workers", 3], lambda calls: calls.extract.num_workers, 3),
     "overwrite": (["--overwrite"], lambda calls: calls.extract.overwrite, True),

@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import threading
@@ -171,8 +172,9 @@ def test_the_model_is_whole_at_any_moment(tmp_path):
 def test_a_disk_that_is_full_is_told_with_its_folder_and_what_to_do_and_the_run_goes_on(tmp_path):
     resource = pytest.importorskip("resource")
     asked = {"extractor": None, "prior": arguments(6, save_every=2)}
-    whole, _ = run(tmp_path / "whole", **asked)
-    limits, model = resource.getrlimit(resource.RLIMIT_FSIZE), tiny.latent_model()
+    model = tiny.latent_model()
+    whole, _ = run(tmp_path / "whole", model=copy.deepcopy(model), **asked)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     begun = (tmp_path / "whole" / "stages" / "start.safetensors").stat().st_size + 1000
 
     def fill(*_):
@@ -234,7 +236,7 @@ def test_a_run_goes_on_where_a_file_of_rows_was_touched(tmp_path):
 
 @pytest.mark.parametrize("license", [None, "cc-by-4.0"])
 def test_the_card_names_the_licence_that_was_given_and_no_other(license, tmp_path):
-    model, _ = run(tmp_path, extractor=None, prior=arguments(1), license=license)
+    model, _ = run(tmp_path, extractor=None, prior=arguments(2), license=license)
     assert ModelCard.load(tmp_path / "model" / "README.md").data.license == license
     assert model.name_or_path == str(tmp_path / "model")  # whose card is uploaded with it
 

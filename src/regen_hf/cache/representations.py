@@ -60,6 +60,7 @@ class RepresentationCache(torch.utils.data.Dataset):
         ragged = None in self.spec.shape
         self._chunks = [_Ragged(place, self.spec, chunk) if ragged else _as_rows(chunk) for chunk in chunks]
         self._starts = np.cumsum([0, *map(len, chunks)])
+        self._unchecked = set(range(len(chunks)))  # each when it is first read
 
     def __getstate__(self) -> dict[str, Any]:
         return {"place": self.place, "description": self.description, "dataset": self.dataset}
@@ -83,6 +84,7 @@ class RepresentationCache(torch.utils.data.Dataset):
         Raises:
             IndexError: for a row that is not there.
             TypeError: for a single int, which has no batch.
+            ValueError: for values that are NaN, infinite or no codes, in a shard that was damaged or made otherwise.
         """
         if isinstance(rows, slice):
             rows = range(*rows.indices(len(self)))
@@ -94,28 +96,32 @@ class RepresentationCache(torch.utils.data.Dataset):
             raise IndexError(f"`rows` must be in [0, {len(self)}), got {asked.min()} to {asked.max()}.")
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         inside = rows - self._starts[numbers]
+        if self._unchecked:
+            for chunk in self._unchecked.intersection(numbers.tolist()):
+                self._check_chunk(chunk)
+                self._unchecked.discard(chunk)  # another thread may have, too
         found = [self._chunks[c][r] for c, r in zip(numbers.tolist(), inside.tolist(), strict=True)]
         values, mask = self._padded(found) if None in self.spec.shape else (self._stacked(found), None)
-        self._check_values(rows, values.numpy())
         return Representation(values=values.float() if self.spec.num_codes is None else values.long(), mask=mask)
 
-    def _check_values(self, rows: np.ndarray, values: np.ndarray) -> None:
+    def _check_chunk(self, number: int) -> None:
         """Raises `ValueError` for what [`write_cache`] would not have kept: the shards may be somebody else's."""
-        codes, flat = self.spec.num_codes, values.reshape(-1)
+        codes, chunk = self.spec.num_codes, self._chunks[number]
+        values = chunk.values if isinstance(chunk, _Ragged) else chunk.reshape(-1)
         with np.errstate(over="ignore"):
             # NaN and infinity would be in the product, too, and to find none in it takes the least time
-            if not flat.size or (
-                flat.min() >= 0 and flat.max() < codes if codes else math.isfinite(np.dot(flat, flat))
+            if not values.size or (
+                values.min() >= 0 and values.max() < codes if codes else np.isfinite(values @ values)
             ):
                 return
-        values = values.reshape(len(rows), -1)
         wrong = (values < 0) | (values >= codes) if codes else ~np.isfinite(values)
         if wrong.any():
-            row = int(wrong.any(1).argmax())
+            place = int(wrong.argmax())
+            ends = chunk.offsets[1:] if isinstance(chunk, _Ragged) else np.arange(1, len(chunk) + 1) * chunk.shape[1]
+            row = self._starts[number] + int(np.searchsorted(ends, place, side="right"))
             wanted = f"codes in [0, {codes})" if codes else "finite"
             raise ValueError(
-                f"the cache in {self.place} is damaged: Y′ of row {rows[row]} must be {wanted}, got "
-                f"{values[row][wrong[row]][0]}."
+                f"the cache in {self.place} is damaged: Y′ of row {row} must be {wanted}, got {values[place]}."
             )
 
     def _stacked(self, found: list[np.ndarray]) -> torch.Tensor:
@@ -248,12 +254,13 @@ class _Ragged:
     """The rows of an Arrow array of lists, as views of its memory."""
 
     def __init__(self, place: str, spec: RepresentationSpec, chunk):
-        self.values, self.offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
-        sizes = np.diff(self.offsets)
-        if self.offsets[0] < 0 or self.offsets[-1] > len(self.values) or (sizes < 0).any():
+        values, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
+        sizes = np.diff(offsets)
+        if offsets[0] < 0 or offsets[-1] > len(values) or (sizes < 0).any():
             raise ValueError(f"the cache in {place} is damaged: the rows of a shard begin or end outside of it.")
         if (sizes % fixed_size(spec)).any():
             raise ValueError(f"the cache in {place} is damaged: it holds rows that are not {spec}.")
+        self.values, self.offsets = values[offsets[0] : offsets[-1]], offsets - offsets[0]
 
     def __getitem__(self, row: int) -> np.ndarray:
         return self.values[self.offsets[row] : self.offsets[row + 1]]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import reprlib
 from typing import Any
 
 
@@ -46,8 +47,8 @@ def mapping(name: str, value: dict | str | None) -> dict[str, Any] | None:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"`{name}` must be a mapping, as JSON, got {value!r}: {error}") from error
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"`{name}` must be a mapping, as JSON, got {reprlib.repr(value)}: {error}") from error
     if not isinstance(value, dict | None):
-        raise ValueError(f"`{name}` must be a mapping, as JSON, got {value!r}.")
+        raise ValueError(f"`{name}` must be a mapping, as JSON, got {reprlib.repr(value)}.")
     return value
