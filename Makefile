@@ -4,6 +4,8 @@ TASK ?= image_generation
 ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
+# what an example made in its own folder is replaced; in a folder that is named, --overwrite must be said
+ANEW := $(if $(findstring --output,$(ARGS))$(findstring --resume,$(ARGS))$(findstring --overwrite,$(ARGS)),,--overwrite)
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .PHONY: demo example test test-slow lint bench clean
@@ -14,7 +16,7 @@ demo:
 example: $(VENV)/.installed
 	@test -f examples/$(TASK)/run.py || { echo "no example named $(TASK); there are: $$(cd examples; ls -d */)"; exit 2; }
 	@! test -x examples/$(TASK)/setup.sh || examples/$(TASK)/setup.sh
-	$(RUN) examples/$(TASK)/run.py $(if $(filter 1,$(COMPARE)),--compare) $(ARGS)
+	$(RUN) examples/$(TASK)/run.py $(if $(filter 1,$(COMPARE)),--compare) $(ANEW) $(ARGS)
 
 test test-slow: $(VENV)/.installed
 	@examples/image_generation/setup.sh
@@ -35,5 +37,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --editable ".[dev]" --constraint constraints.txt
 	@touch $@
 
+# outputs/ holds what was trained, by the examples and perhaps by others: remove it by hand
 clean:
-	rm -rf outputs $(VENV)
+	rm -rf $(VENV)

@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import sys
 import time
 import zlib
@@ -26,6 +25,7 @@ from regen_hf import (
     RegenerationPipeline,
     RegenerationProcessor,
     Representation,
+    RepresentationCache,
     RepresentationSpec,
     StageArguments,
     StageResult,
@@ -52,7 +52,10 @@ def make_parser(
     parser.add_argument("--scale", type=_positive, default=1.0, help="multiplies the number of steps of every stage")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and of all that is drawn")
     parser.add_argument("--resume", action="store_true", help="go on with the run that was interrupted")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew where there is a run, in its place")
+    parser.add_argument("--license", help="of the weights, for the card, such as apache-2.0")
     parser.add_argument("--report-to", nargs="*", default=[], help="trackers, such as tensorboard or trackio")
+    parser.set_defaults(compare=False)  # for those that have no end-to-end baseline
     return parser
 
 
@@ -113,12 +116,20 @@ def run(
 
 
 def begin(options: argparse.Namespace) -> None:
-    """Makes the output folder. Unless a run goes on there, the end-to-end baseline of an older one is removed, and, for
-    a comparison, the Y′ that it extracted: the baseline gets the time that extracting takes."""
+    """Makes the output folder. Unless a run goes on there, how long an older one trained its end-to-end baseline is
+    forgotten, and, for a comparison, the Y′ that it extracted is removed: the baseline gets the time that this takes.
+
+    Raises:
+        ValueError: if there is a run in the folder, and neither `resume` nor `overwrite` is given.
+    """
     folder = check_output_folder(options.output)
-    for name in ("direct", "representations") if options.compare else ("direct",):
-        if not options.resume and (folder / name).is_dir():
-            shutil.rmtree(folder / name)
+    if options.resume:
+        return
+    if not options.overwrite and (folder / "stages" / "run.json").is_file():
+        raise ValueError(f"{folder} holds a run: --resume goes on with it, --overwrite begins anew in its place.")
+    (folder / "direct" / "steps.json").unlink(missing_ok=True)
+    for place in folder.glob("representations/*/representations.json") if options.compare else ():
+        RepresentationCache(place.parent).remove()
 
 
 def train(
@@ -138,7 +149,8 @@ def train(
         by: what trains, called as `train_regenerator` is, with these `settings`.
     """
     started = time.perf_counter()
-    shared = {"resume": options.resume, "report_to": options.report_to}
+    shared = {"resume": options.resume, "overwrite": options.overwrite, "report_to": options.report_to}
+    shared["license"] = options.license
     results = by(model, processor, rows, folder, **shared, **stages, **settings)
     spent = costs(results, started)
     plot_losses(results, folder / "curves.png")
@@ -217,10 +229,10 @@ def costs(results: Sequence[StageResult], started: float) -> dict:
     return {"seconds_training": round(whole, 1), **seconds, **parameters}
 
 
-def describe(folder: Path, metrics: dict, **card) -> None:
+def describe(options: argparse.Namespace, folder: Path, metrics: dict, **card) -> None:
     """Writes the model card of a run's model; `card` as `write_model_card` takes it."""
     summary = json.loads((folder / "training_summary.json").read_text(encoding="utf-8"))
-    write_model_card(folder / "model", summary, metrics, **card)
+    write_model_card(folder / "model", summary, metrics, license=options.license, **card)
 
 
 def write_metrics(folder: Path, metrics: dict, started: float) -> None:

@@ -69,6 +69,8 @@ def make_handler(root: Path):
             elif action == "commit":
                 for line in filter(None, body.decode().splitlines()):
                     self.apply(folder, **json.loads(line))
+                with open(root / ".commits", "a", encoding="utf-8") as file:
+                    file.write(f"{folder.relative_to(root)}\n")
                 address = f"http://{self.headers['Host']}/{folder.relative_to(root)}/commit/{COMMIT}"
                 self.answer_json({"commitUrl": address, "commitOid": COMMIT, "success": True})
             elif action == "paths-info":

@@ -108,6 +108,7 @@ def train_and_measure(
 
     metrics = task.evaluate(folder, measure_and_show, spent)
     task.describe(
+        options,
         folder,
         metrics,
         title=f"Text to image by way of {representation}",

@@ -99,6 +99,7 @@ def train_and_measure(
 
     metrics = task.evaluate(folder, measure_and_show, spent)
     task.describe(
+        options,
         folder,
         metrics,
         title=f"{options.source.capitalize()} to four voices by way of {representation}",

@@ -133,6 +133,7 @@ def train_and_measure(
 
     metrics = task.evaluate(folder, measure_and_show, spent)
     task.describe(
+        options,
         folder,
         metrics,
         title=f"Speech to text by way of {representation}",

@@ -32,7 +32,6 @@ from regen_hf import (
     RegenerationProcessor,
     StageArguments,
     check_columns,
-    check_output_folder,
     check_texts,
     readable_examples,
 )
@@ -121,7 +120,8 @@ def load_recogniser(options: argparse.Namespace):
             asked |= {"dataset": options.dataset, "dataset-split": options.dataset_split}
             asked |= {"text-column": options.text_column, "audio-column": options.audio_column}
         command = [sys.executable, script, *(f"--{name}={value}" for name, value in asked.items())]
-        _run([*command, f"--on-bad-example={options.on_bad_example}", *(["--resume"] if options.resume else [])])
+        said = [f"--{name}" for name in ("resume", "overwrite") if getattr(options, name)]
+        _run([*command, f"--on-bad-example={options.on_bad_example}", *said])
         folder = folder / "model"
     return pipeline("regeneration", model=str(folder))
 
@@ -186,12 +186,13 @@ def main(argv: list[str] | None = None) -> None:
     check_parts(options)
     started = time.perf_counter()
     logging.disable_progress_bar()
-    check_output_folder(options.output)
+    task.begin(options)
     trained, held = load_data(options)
     metrics = train_and_measure(options, trained, held)
     task.write_metrics(options.output, metrics, started)
     voices = len({*trained["voice"], *held["voice"]})
     task.describe(
+        options,
         options.output,
         metrics,
         title=f"Text to speech by way of {'codes' if options.representation == 'codes' else 'log-mel spectrograms'}",

@@ -171,6 +171,7 @@ def write_samples(rows: Iterable[tuple[str, str, str]], path: Path) -> None:
 def describe(options: argparse.Namespace, folder: Path, metrics: dict, representation: str, example: str) -> None:
     how = f"with adapters on {options.language_model}" if options.language_model else "from nothing"
     task.describe(
+        options,
         folder,
         metrics,
         title=f"Signature to sentence by way of {representation}",

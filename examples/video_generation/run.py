@@ -110,6 +110,7 @@ def train_and_measure(
 
     metrics = task.evaluate(folder, measure_and_show, spent)
     task.describe(
+        options,
         folder,
         metrics,
         title=f"Sentence to clip by way of {representation}",

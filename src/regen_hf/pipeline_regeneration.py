@@ -9,11 +9,12 @@ import torch
 from transformers.pipelines.base import ChunkPipeline
 
 from .modalities.readers.columns import undecoded
+from .parts.pushing import Pushed
 from .parts.randomness import as_generator
 from .processing_regeneration import RegenerationProcessor
 
 
-class RegenerationPipeline(ChunkPipeline):
+class RegenerationPipeline(Pushed, ChunkPipeline):
     """Generates Y from X with a [`RegenerationModel`] and its [`RegenerationProcessor`].
 
     Example:
@@ -97,10 +98,32 @@ class RegenerationPipeline(ChunkPipeline):
                 result["representations"] = shown
         return results[0] if num_return_sequences is None else results
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs) -> None:
-        """Saves the model and the processor; no code of the pipeline, which comes with the library."""
-        self.model.save_pretrained(save_directory, **kwargs)
-        self.processor.save_pretrained(save_directory, **kwargs)
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        max_shard_size: int | str = "50GB",
+        **hub,
+    ) -> None:
+        """Saves the model and the processor; no code of the pipeline, which comes with the library.
+
+        Args:
+            push_to_hub: then upload both as one commit; `hub` are arguments of [`RegenerationPipeline.push_to_hub`].
+            repo_id: on the Hub; the name of the folder if `None`.
+            max_shard_size: of a file of weights.
+        """
+        if not push_to_hub and (hub or repo_id):
+            raise TypeError(f"`{next(iter(hub), 'repo_id')}` has no effect without `push_to_hub=True`.")
+        self.model.save_pretrained(save_directory, max_shard_size=max_shard_size)
+        self.processor.save_pretrained(save_directory)
+        if push_to_hub:
+            name = repo_id or os.path.basename(os.path.abspath(save_directory))
+            self.push_to_hub(name, max_shard_size=max_shard_size, **hub)
+
+    @property
+    def _home(self) -> str:
+        return self.model._home
 
 
 def _shown(pieces: list[dict[str, Any]], link: str, copy: int) -> torch.Tensor | list[torch.Tensor]:

@@ -11,12 +11,13 @@ from transformers.utils import PROCESSOR_NAME
 from .modalities import Modality
 from .parts.contracts import _LocalClass
 from .parts.foreign_files import check_described, check_files, place_of
+from .parts.pushing import Pushed
 from .parts.saving import asked_of_hub, read_whole, saved_into
 
 SUBFOLDERS = {"source": "", "target": "target"}  # where each side keeps what it saves, such as a tokenizer
 
 
-class RegenerationProcessor(_LocalClass, ProcessorMixin):
+class RegenerationProcessor(Pushed, _LocalClass, ProcessorMixin):
     """Holds the kind of data that X is and the kind that Y is.
 
     Args:

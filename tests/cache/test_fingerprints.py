@@ -1,21 +1,31 @@
+import hashlib
 import json
 
 from datasets import Dataset
 from transformers import ParakeetFeatureExtractor
 
 from regen_hf import AudioModality, IdentityExtractor, TextModality
-from regen_hf.cache.fingerprints import data_fingerprint, fingerprint
+from regen_hf.cache.fingerprints import column_facts, fingerprint
 
 
-def test_tells_datasets_apart():
-    one, same, other = (Dataset.from_dict({"a": values}) for values in ([1, 2], [1, 2], [1, 3]))
-    assert data_fingerprint(one) == data_fingerprint(same) != data_fingerprint(other)
-    assert data_fingerprint(one.select([0])) != data_fingerprint(one)
+def data(dataset, known=()) -> str:
+    model = IdentityExtractor.from_components(target_shape=[None], num_codes=9)
+    return fingerprint(model, TextModality.from_words(["x"]), dataset, "a", known)["data"]
 
 
-def test_tells_streams_apart_by_what_they_say():
-    one, same, other = (Dataset.from_dict({"a": values}).to_iterable_dataset() for values in ([1, 2], [1, 2], [3, 2]))
-    assert data_fingerprint(one) == data_fingerprint(same) != data_fingerprint(other)
+def test_what_a_cache_recorded_of_the_same_facts_is_taken_for_its_data():
+    dataset = Dataset.from_dict({"a": ["x"]})
+    facts = column_facts(dataset, "a")
+    known = [{"fingerprint": {"data": "other"}, "facts": "other"}, {"fingerprint": {"data": "read"}, "facts": facts}]
+    assert data(dataset, known) == "read" != data(dataset, known[:1])
+    assert facts != column_facts(dataset, "b")
+
+
+def test_what_an_older_version_recorded_is_taken_for_the_same_data():
+    dataset, other = Dataset.from_dict({"a": ["x"]}), Dataset.from_dict({"a": ["y"]})
+    before = hashlib.sha256(f"{dataset._fingerprint} a".encode()).hexdigest()
+    assert data(dataset, [{"fingerprint": {"data": before}}]) == before != data(dataset)
+    assert data(other, [{"fingerprint": {"data": before}}]) == data(other) != before
 
 
 def test_tells_tokenizers_and_feature_extractors_apart():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from caches import CODES, RAGGED, codes, files, numbers, output, pictures, ragged, start, values, write
-from datasets import Image, Value
+from datasets import Features, Image, Value
 from hub import serve
 
 from regen_hf import Representation, RepresentationCache, RepresentationSpec
@@ -99,6 +99,123 @@ def test_a_pickled_cache_takes_its_files_along_and_not_what_is_in_them(tmp_path)
     assert pickle.loads(pickled)[[3]].values.sum() == 50_000
 
 
+# Caches of somebody else.
+
+DESCRIBED = {
+    "shards": [
+        [],
+        {},
+        "x",
+        {"../shard-00000.arrow": 20},
+        {"/etc/shard-00000.arrow": 20},
+        {"shard-00000.arrow": -1},
+        {"": 0},
+        {"shard-00000.arrow": 2.0},
+        {"shard-00000.arrow": True},
+        {"shard-0/../shard-00000.arrow": 20},
+        {"..": 20},
+        {"plan.json": 20},
+        {"shard-00000.arrow\n": 20},
+    ],
+    "shape": ["2", [2, -3], [2, 0], [2.0, 3], [2**62, 2**62], [10**400], [[2]], [1] * 9, {"2": 3}, [True, 3], None],
+    "num_codes": [0, -1, 1.5, "9", 10**400, [], True],
+    "num_codebooks": [0, None, 10**400, "1", 3],
+    "rate": [0, -1, "1", float("nan"), float("inf"), 10**400, True],
+    "fingerprint": [None, [], {"data": 1}, {"data": None}, "x"],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in DESCRIBED.items() for value in values])
+def test_a_description_that_says_what_cannot_be_is_refused_by_its_key(key, value, tmp_path):
+    write(tmp_path / "cache")
+    path = tmp_path / "cache" / "representations.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ValueError, match=rf"representations\.json is damaged: `{key}` must be ") as found:
+        RepresentationCache(tmp_path / "cache")
+    assert len(str(found.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[1]", "\xff"])
+def test_a_description_that_cannot_be_read_is_refused(text, tmp_path):
+    (tmp_path / "representations.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"representations\.json is damaged: "):
+        RepresentationCache(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "key, value", [("shape", [3, 2, 2]), ("shape", [None]), ("num_codes", None), ("num_codes", 2**40)]
+)
+def test_shards_that_hold_something_else_than_is_described_are_refused(key, value, tmp_path):
+    write(tmp_path / "cache")
+    path = tmp_path / "cache" / "representations.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ValueError, match="is damaged: for .* its shards must hold List"):
+        RepresentationCache(tmp_path / "cache")
+
+
+def test_a_shard_that_leads_elsewhere_is_refused(tmp_path):
+    write(tmp_path / "cache")
+    shard = tmp_path / "cache" / "shard-00000.arrow"
+    shard.rename(tmp_path / "elsewhere.arrow")
+    shard.symlink_to(tmp_path / "elsewhere.arrow")
+    with pytest.raises(ValueError, match="shard-00000.arrow is a link that leads out of it"):
+        RepresentationCache(tmp_path / "cache")
+
+
+def shard_of(path, rows, kind) -> None:
+    """Writes rows as they are, whatever they are."""
+    import pyarrow
+
+    schema = Features({"representation": kind}).arrow_schema
+    with pyarrow.ipc.new_stream(str(path), schema) as file:
+        file.write_table(pyarrow.table({"representation": pyarrow.array(rows, schema.types[0])}, schema=schema))
+
+
+@pytest.mark.parametrize(("spec", "row", "message"), [
+    (RepresentationSpec((2,)), [1.0, float("nan")], "Y′ of row 1 must be finite, got nan"),
+    (RepresentationSpec((None,)), [float("-inf")], "Y′ of row 1 must be finite, got -inf"),
+    (RepresentationSpec((2,), 9), [8, 9], r"Y′ of row 1 must be codes in \[0, 9\), got 9"),
+    (RepresentationSpec((None,), 9), [-1, 8], r"Y′ of row 1 must be codes in \[0, 9\), got -1"),
+])  # fmt: skip
+def test_values_that_are_none_are_refused_by_their_row(spec, row, message, tmp_path):
+    good = [[1] * len(row)] * len(row)
+    ones = torch.ones(2, len(row), dtype=torch.long if spec.num_codes else None)
+    cache = write(tmp_path / "cache", numbers(2), lambda _: Representation(ones), spec)
+    kind = cache.dataset.features["representation"]
+    shard_of(tmp_path / "cache" / "shard-00000.arrow", [good[0], row], kind)
+    cache = RepresentationCache(tmp_path / "cache")
+    for rows in ([0, 1], [0]):  # each time, and whatever of the shard is read
+        with pytest.raises(ValueError, match=message):
+            cache[rows]
+
+
+def test_large_values_are_kept(tmp_path):
+    encode = lambda batch: Representation(torch.full((len(batch["i"]), 2), 3e38))  # noqa: E731
+    assert write(tmp_path / "cache", encode=encode, spec=RepresentationSpec((2,)))[[0]].values.max() > 2e38
+
+
+def test_rows_that_are_missing_or_of_another_size_are_refused(tmp_path):
+    cache = write(
+        tmp_path / "cache", numbers(2), lambda batch: Representation(torch.ones(2, 2, 2)), RepresentationSpec((2, None))
+    )
+    kind, path = cache.dataset.features["representation"], tmp_path / "cache" / "shard-00000.arrow"
+    shard_of(path, [[1.0, 2.0], [3.0]], kind)
+    with pytest.raises(ValueError, match="is damaged: it holds rows that are not continuous values"):
+        RepresentationCache(tmp_path / "cache")
+    shard_of(path, [[1.0, 2.0], None], kind)
+    with pytest.raises(ValueError, match="is damaged: 1 of its rows hold nothing"):
+        RepresentationCache(tmp_path / "cache")
+
+
+def test_a_cache_removes_its_own_files_and_nothing_else(tmp_path):
+    write(tmp_path / "cache").remove()
+    assert not list(tmp_path.iterdir())
+    cache = write(tmp_path / "cache")
+    (tmp_path / "cache" / "mine.txt").write_text("mine")
+    cache.remove()
+    assert list(files(tmp_path / "cache")) == ["mine.txt"]
+
+
 # What is beside Y′.
 
 
@@ -133,7 +250,7 @@ def to_the_hub_and_back(folder: str) -> None:
     for name, encode, spec in (("codes", codes, CODES), ("ragged", ragged, RAGGED)):
         data = pictures().add_column("i", list(range(10)))
         cache = write(Path(folder, name), data, encode, spec, inputs=["i"], columns=["image"])
-        cache.push_to_hub(f"user/{name}")
+        print("pushed", cache.push_to_hub(f"user/{name}"))
         back = RepresentationCache.from_hub(f"user/{name}")
         assert back.spec == spec and back.description == cache.description
         assert back.dataset.features == cache.dataset.features
@@ -170,3 +287,9 @@ def test_to_the_hub_and_back(tmp_path):
     pushed = tmp_path / "hub" / "datasets" / "user" / "ragged"
     assert json.loads((pushed / "representations.json").read_text())["shape"] == [None]
     assert {path.suffix for path in pushed.rglob("*") if path.is_file()} == {".json", ".md", ".parquet"}
+    card = (pushed / "README.md").read_text()
+    assert "license" not in card and "10 intermediate representations (Y′): codes (vocabulary 1000, any length)" in card
+    # one commit each, and one of the plain dataset
+    assert sorted((tmp_path / "hub" / ".commits").read_text().split()) == [
+        "datasets/user/codes", "datasets/user/plain", "datasets/user/ragged",
+    ]  # fmt: skip

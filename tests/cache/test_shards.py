@@ -1,5 +1,6 @@
 """Caches that are begun, killed, gone on with and shared."""
 
+import contextlib
 import os
 import re
 import signal
@@ -13,8 +14,9 @@ from caches import RAGGED, codes, extracted, files, no_encoding, numbers, output
 from datasets import Dataset
 
 from regen_hf import ImageModality, Representation, RepresentationCache, RepresentationSpec
-from regen_hf.cache import shards
+from regen_hf.cache import extraction, shards
 from regen_hf.cache.fingerprints import fingerprint
+from regen_hf.runtime import files as locks
 
 # Begun, killed, and gone on with.
 
@@ -72,11 +74,119 @@ def test_half_written_is_never_read(tmp_path, small_shards):
             RepresentationCache(folder)
 
 
-def test_what_is_begun_of_something_else_is_thrown_away(tmp_path, small_shards):
+def test_what_is_begun_of_something_else_is_thrown_away_where_that_is_said(tmp_path, small_shards):
     interrupted(tmp_path / "cache", parts={"data": "0"})
+    begun = files(tmp_path / ".cache.partial")
+    with pytest.raises(ValueError, match=r"\.cache\.partial holds what was begun of another cache: ask for that one"):
+        write(tmp_path / "cache", encode=no_encoding)
+    assert files(tmp_path / ".cache.partial") == begun
     seen = []
-    write(tmp_path / "cache", encode=lambda batch: seen.extend(batch["i"]) or codes(batch))
+    write(tmp_path / "cache", encode=lambda batch: seen.extend(batch["i"]) or codes(batch), overwrite=True)
     assert seen == list(range(20))
+
+
+def test_a_finished_cache_is_there_until_another_takes_its_place(tmp_path, small_shards):
+    write(tmp_path / "cache", spec=RAGGED, encode=ragged)
+    mine = {"mine.txt": b"mine", "shard-mine.arrow": b"mine", "shard-00000.arrow.mine": b"mine"}
+    for name, content in mine.items():
+        (tmp_path / "cache" / name).write_bytes(content)
+    before, found = files(tmp_path / "cache"), []
+    encode = lambda batch: found.append(files(tmp_path / "cache")) or codes(batch)  # noqa: E731
+    with pytest.raises(ValueError, match="pass `overwrite=True`"):
+        write(tmp_path / "cache", encode=no_encoding)
+    write(tmp_path / "cache", numbers(5), encode, parts={"data": "5"}, overwrite=True)
+    assert found and all(each == before for each in found)
+    write(tmp_path / "whole", numbers(5), parts={"data": "5"})
+    assert files(tmp_path / "cache") == {**files(tmp_path / "whole"), **mine}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "whole"]
+    assert len(write(tmp_path / "cache", numbers(5), no_encoding, parts={"data": "5"}, overwrite=True)) == 5  # the same
+
+
+@pytest.mark.parametrize("plan", [None, "{}", '{"fingerprint": {}}'])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_cache_is_left_alone(overwrite, plan, tmp_path):
+    partial = tmp_path / ".cache.partial"
+    partial.mkdir()
+    (partial / "mine.txt").write_text("mine")
+    if plan:
+        (partial / "plan.json").write_text(plan)
+    before = files(partial)
+    with pytest.raises(FileExistsError, match=r"\.cache\.partial holds mine.txt, which is of no cache that was begun"):
+        write(tmp_path / "cache", overwrite=overwrite)
+    assert files(partial) == before and not (tmp_path / "cache").exists()
+
+
+def test_a_link_in_the_place_of_what_is_begun_is_not_followed(tmp_path, small_shards):
+    interrupted(tmp_path / "other")
+    os.symlink(tmp_path / ".other.partial", tmp_path / ".cache.partial")
+    before = files(tmp_path / ".other.partial")
+    with pytest.raises(FileExistsError, match=r"\.cache\.partial is a link, which is not written through"):
+        write(tmp_path / "cache", parts={"data": "0"}, overwrite=True)
+    assert files(tmp_path / ".other.partial") == before
+
+
+def test_other_files_among_what_is_begun_stay(tmp_path, small_shards):
+    interrupted(tmp_path / "cache", parts={"data": "0"})
+    (tmp_path / ".cache.partial" / "mine.txt").write_bytes(b"mine")
+    (tmp_path / "elsewhere").write_bytes(b"mine")
+    os.symlink(tmp_path / "elsewhere", tmp_path / ".cache.partial" / f"shard-00000.arrow.{os.getpid()}.tmp")
+    write(tmp_path / "cache", overwrite=True)
+    assert (tmp_path / "cache" / "mine.txt").read_bytes() == b"mine" == (tmp_path / "elsewhere").read_bytes()
+
+
+def test_the_folder_of_a_cache_may_be_a_link_to_another_disk(tmp_path):
+    (tmp_path / "disk" / "y").mkdir(parents=True)
+    os.symlink(tmp_path / "disk" / "y", tmp_path / "cache")
+    assert len(write(tmp_path / "cache")) == len(RepresentationCache(tmp_path / "disk" / "y")) == 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "disk"]
+
+
+def test_two_at_once_are_refused(tmp_path, monkeypatch, small_shards):
+    monkeypatch.setattr(locks, "PATIENCE", 0)
+    message = rf"another run is writing to the output folder {tmp_path / 'cache'}: process {os.getpid()} on "
+
+    def encode(batch):
+        with pytest.raises(OSError, match=message):
+            write(tmp_path / "cache", encode=no_encoding)
+        return codes(batch)
+
+    write(tmp_path / "cache", encode=encode)
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_a_cache_that_another_process_wrote_meanwhile_is_taken(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def waited(lock, folder):
+        monkeypatch.setattr(extraction, "only_writer", locks.only_writer)
+        write(folder)
+        yield
+
+    monkeypatch.setattr(extraction, "only_writer", waited)
+    assert len(write(tmp_path / "cache", encode=no_encoding)) == 20
+
+
+def on_a_small_disk(folder: str) -> None:
+    """As far as a file may grow; a full disk ends a write alike."""
+    import resource
+
+    shards.SHARD_ROWS = 6
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    wide = lambda batch: Representation(values=torch.ones(len(batch["i"]), 10_000))  # noqa: E731
+    try:
+        write(Path(folder), encode=wide, spec=RepresentationSpec((10_000,)))
+    except OSError as error:
+        print(error)
+    print(sorted(os.listdir(os.path.dirname(folder))), sorted(os.listdir(Path(folder).with_name(".cache.partial"))))
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_is_told_in_one_line_and_nothing_half_written_is_left(tmp_path):
+    found = output(start("-c", f"import test_shards as t; t.on_a_small_disk({str(tmp_path / 'cache')!r})"))
+    assert (
+        f"the output folder {tmp_path / 'cache'} cannot be written to: File too large; make room, and the same" in found
+    )
+    assert "['.cache.partial'] ['plan.json']" in found
 
 
 def test_a_shard_that_is_not_whole_is_written_again(tmp_path, small_shards):
@@ -106,11 +216,12 @@ def test_killed_between_description_and_name(tmp_path, small_shards):
 def test_a_damaged_cache_is_refused(harm, problem, tmp_path, small_shards):
     write(tmp_path / "cache")
     harm(tmp_path / "cache" / "shard-00001.arrow")
-    with pytest.raises(ValueError, match=f"cache is damaged: shard-00001.arrow {problem}; delete the cache to extract"):
+    with pytest.raises(ValueError, match=f"cache is damaged: shard-00001.arrow {problem}; pass `overwrite=True`"):
         RepresentationCache(tmp_path / "cache")
     (tmp_path / "cache" / "representations.json").write_text('{"shape":')
     with pytest.raises(ValueError, match="representations.json is damaged"):
         write(tmp_path / "cache")
+    assert len(write(tmp_path / "cache", overwrite=True)) == 20
 
 
 # More than one process, and memory.
@@ -232,9 +343,13 @@ def test_the_fingerprint_of_a_stream(tmp_path):
 
     stream = pictures().to_iterable_dataset
     assert data(stream()) == data(stream())
-    assert data(stream()) == data(pictures(5).to_iterable_dataset())  # what it cannot see
-    others = [stream(num_shards=2), pictures(red=9).to_iterable_dataset(), stream().skip(1)]
-    assert len({data(stream()), data(stream(), "name"), *map(data, others)}) == 5
+    assert data(stream()) == data(stream().take(9))  # which it cannot see
+    others = [
+        stream(num_shards=2),
+        stream().skip(1),
+        *(each.to_iterable_dataset() for each in (pictures(5), pictures(red=9))),
+    ]
+    assert len({data(stream()), data(stream(), "name"), *map(data, others)}) == 6
     cache = extracted(tmp_path / "cache", extractor, stream())
     torch.testing.assert_close(values(cache), values(extracted(tmp_path / "whole", extractor)))
     assert len(extracted(tmp_path / "cache", extractor, stream())) == 10

@@ -20,10 +20,16 @@ def test_representations_are_extracted_and_trained_on(streaming, run, tmp_path, 
     assert cache.dataset["text"] == pairs()["text"]
     if streaming:
         return
-    monkeypatch.setattr(inputs, "extract", None)  # it is not done again
+    monkeypatch.setattr(inputs, "extract", None)  # it is not done again by training
     trained(run, tmp_path / "out", "--representations", tmp_path / "y", dataset="files")
-    found = run(*training(tmp_path / "other", "--representations", tmp_path / "y", dataset="splits"))
+    trained(run, tmp_path / "same", "--representations", tmp_path / "y", dataset="splits")  # which holds the same
+    more = ["--representations", tmp_path / "y", "--split", "validation"]
+    found = run(*training(tmp_path / "other", *more, dataset="splits"))
     assert found.status == 2 and "was made from other data than asked for" in found.error
+    found = run("extract", *asked, "--split", "train[:6]")
+    assert found.status == 2 and "made from other data than asked for: pass `overwrite=True` (`--overw" in found.error
+    found = run("extract", *asked, "--split", "train[:6]", "--overwrite")
+    assert found.status == 0 and len(representations.RepresentationCache(tmp_path / "y")) == 6
 
 
 EXTRACT = ["extract", "--model", "model", "--dataset", "flat", "--output_folder", "out"]
@@ -32,6 +38,9 @@ WRONG = {
     "extract no column": (EXTRACT, "no column 'target'; its columns"),
     "extract no kept column": (
         [*EXTRACT, "--target_column", "image", "--keep_columns", "label"], "no column 'label'; its columns",
+    ),
+    "private without a name": (
+        [*EXTRACT, "--target_column", "image", "--private"], "`private` is True, which has no effect without `push_to_",
     ),
     "extract sources": ([*EXTRACT, "--source_column", "text"], "'--source_column', which is no argument"),
 }  # fmt: skip
@@ -50,8 +59,12 @@ CASES = {
     "streaming": STREAMED,
     "output_folder": (["--output_folder", "p"], lambda calls: calls.extract.args[4], "p"),
     "push_to_hub": (["--push_to_hub", "user/y"], lambda c: hasattr(c, "push") and c.push.args, ("user/y",)),
+    "private": (
+        ["--push_to_hub", "user/y", "--private"], lambda calls: hasattr(calls, "push") and calls.push.private, True,
+    ),
     "batch_size": (["--batch_size", 3], lambda calls: calls.extract.batch_size, 3),
     "num_workers": (["--num_workers", 3], lambda calls: calls.extract.num_workers, 3),
+    "overwrite": (["--overwrite"], lambda calls: calls.extract.overwrite, True),
 }  # fmt: skip
 
 

@@ -73,6 +73,27 @@ def test_the_recipe_is_understood():
     assert _stage("prior", run.prior, shared).learning_rate == 3e-4
 
 
+@pytest.mark.parametrize(("text", "message"), [
+    ("[" * 5000, "train.yaml must be YAML or JSON: "),
+    ("samples: [{a: [b]}]", "`samples` must be a list of single values, got "),
+    (f"samples: [{'[' * 40}a{']' * 40}]", "`samples` must be a list of single values, got "),
+    ("model: &x [a]", "`model` must be a single value, got "),
+    ("stages: " + "[" * 11 + ", ".join(["&a [b]", *["*a"] * 9]) + "]" * 11, "`stages` must be a list of single values"),
+])  # fmt: skip
+def test_a_file_that_is_nested_beyond_sense_is_refused_in_a_short_line(text, message, tmp_path):
+    (tmp_path / "train.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message) as found:
+        parse(train, ["--config", str(tmp_path / "train.yaml")])
+    assert len(str(found.value)) < 2000
+
+
+def test_a_list_that_holds_itself_many_times_is_not_written_out(tmp_path):
+    lists = "\n".join(f"  - &x{i} [{', '.join([f'*x{i - 1}'] * 9) if i else 'a'}]" for i in range(20))
+    (tmp_path / "train.yaml").write_text(f"samples:\n{lists}")
+    with pytest.raises(ValueError, match=r"`samples` must be a list of single values, got \['a'\] in it"):
+        parse(train, ["--config", str(tmp_path / "train.yaml")])
+
+
 WRONG = {
     "nothing given": (["train"], "arguments are required: --model, --dataset, --output_folder"),
     "no output": (["generate", "--model", "model"], "arguments are required: --output"),

@@ -56,6 +56,7 @@ WRONG = {
         training("here", "--lora", "prior", model="here/model"), "adapters would be written over here/model",
     ),
     "no column": ([*training("out")[:7], "--max_steps", 4], "the dataset has no column 'source'; its columns are text"),
+    "go on and begin anew": (training("out", "--resume", "--overwrite"), "`overwrite` begins anew: give one of"),
     "bad example": (training("out", "--on_bad_example", "ignore"), "`on_bad_example` must be 'raise' or 'skip'"),
 }  # fmt: skip
 
@@ -107,6 +108,8 @@ CASES = {
     "samples": (["--samples", "a", "b"], lambda calls: calls.train.samples, ["a", "b"]),
     "report_to": (["--report_to", "trackio"], lambda calls: calls.train.report_to, ["trackio"]),
     "resume": (["--resume"], lambda calls: calls.train.resume, True),
+    "overwrite": (["--overwrite"], lambda calls: calls.train.overwrite, True),
+    "license": (["--license", "mit"], lambda calls: calls.train.license, "mit"),
     "perceptual_backbone": (
         ["--perceptual_backbone", "b", *EXTRACTING], lambda calls: calls.train.extractor_losses, ["perceptual"],
     ),

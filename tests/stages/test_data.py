@@ -61,9 +61,15 @@ def test_datasets_say_how_many_examples_they_have_and_which():
     few, stream = pairs().select(range(3)), pairs().to_iterable_dataset()
     data = RunData(few, "text", "image", unpaired=stream)
     assert data.sizes == {"pairs": 3, "unpaired": None}
-    found = data.fingerprints
-    assert list(found) == ["dataset", "validation", "unpaired"] and found["validation"] is None
-    assert found["dataset"] == few._fingerprint != found["unpaired"]
+    found, facts = data.contents({})
+    assert list(found) == list(facts) == ["dataset", "validation", "unpaired"] and found["validation"] is None
+    assert found["dataset"] not in (few._fingerprint, found["unpaired"])
+    begun = {"identity": dict.fromkeys(found, "read before"), "facts": facts}
+    assert data.contents(begun)[0]["dataset"] == "read before"
+    begun = {"identity": {"dataset": few._fingerprint}}  # as older versions had it
+    assert data.contents(begun)[0]["dataset"] == few._fingerprint
+    begun["facts"] = {"dataset": "other"}
+    assert data.contents(begun) == (found, facts)
     assert data.columns == ["text", "image"]
 
 

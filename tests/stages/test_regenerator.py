@@ -1,11 +1,18 @@
+import copy
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from datasets import Dataset, Image, load_dataset
+from huggingface_hub import ModelCard
 from pairs import COLORS, pairs
+from PIL import Image as PILImage
 from runs import STAGES, arguments, run
+from safetensors.torch import load_file
 from transformers import pipeline
 
 from regen_hf import (
@@ -111,6 +118,127 @@ def _stop_at(count):
             raise InterruptedError
 
     return stop
+
+
+def test_a_finished_run_is_begun_anew_where_that_is_said_and_nothing_of_others_is_removed(tmp_path):
+    run(tmp_path, extractor=None)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    for bad in ({}, {"dataset": pairs().select(range(4))}):
+        with pytest.raises(ValueError, match=f"{tmp_path} holds a run: pass `resume=True` .* or `overwrite=True`"):
+            run(tmp_path, extractor=None, **bad)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+    mine = [
+        "mine.txt",
+        "stages/mine.py",
+        "stages/prior/mine.py",
+        "model/mine.py",
+        "model/mine/mine.py",
+        "samples/mine.png",
+    ]
+    for name in mine:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "model" / "README.md").write_text("mine")
+    run(tmp_path, extractor=None, resume=True)  # it is finished
+    assert (tmp_path / "model" / "README.md").read_text() == "mine"
+    run(tmp_path, "lowres", overwrite=True)
+    assert all((tmp_path / name).read_text() == "mine" for name in mine)
+    assert {path.name for path in (tmp_path / "stages").iterdir()} == {
+        "mine.py", "run.json", "start.safetensors", "prior", "decoder",
+    }  # fmt: skip
+    assert pipeline("regeneration", model=str(tmp_path / "model")).model.decoder_model is not None
+
+
+def test_the_model_is_whole_at_any_moment(tmp_path):
+    run(tmp_path, extractor=None)
+    seen, done = [], threading.Event()
+
+    def read():
+        while not done.is_set():
+            seen.append(
+                (sorted(os.listdir(tmp_path / "model")), len(load_file(tmp_path / "model" / "model.safetensors")))
+            )
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        run(tmp_path, overwrite=True, extractor=None, prior=arguments(6, eval_every=1))
+    finally:
+        done.set()
+        reader.join()
+    assert len(seen) > 5 and all(each == seen[0] for each in seen)
+
+
+def test_a_disk_that_is_full_is_told_with_its_folder_and_what_to_do_and_the_run_goes_on(tmp_path):
+    resource = pytest.importorskip("resource")
+    asked = {"extractor": None, "prior": arguments(6, save_every=2)}
+    model = tiny.latent_model()
+    whole, _ = run(tmp_path / "whole", model=copy.deepcopy(model), **asked)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    begun = (tmp_path / "whole" / "stages" / "start.safetensors").stat().st_size + 1000
+
+    def fill(*_):
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (begun, limits[1])
+        )  # a checkpoint, with what it learned by, is larger
+
+    model.prior.register_forward_pre_hook(fill)
+    message = (
+        rf"^the output folder {tmp_path / 'out'} cannot be written to: File too large; make room, and `resume=True`"
+    )
+    try:
+        with pytest.raises(OSError, match=message) as found:
+            run(tmp_path / "out", model=model, **asked)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(found.value)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.endswith(".tmp")]
+    resumed, _ = run(tmp_path / "out", resume=True, **asked)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def files_of(tmp_path, color):
+    """Pairs whose pictures are files."""
+    for i in range(8):
+        PILImage.new("RGB", (16, 16), color).save(tmp_path / f"{i}.bmp")
+    rows = {"text": tiny.NAMES[:1] * 8, "image": [str(tmp_path / f"{i}.bmp") for i in range(8)]}
+    return Dataset.from_dict(rows).cast_column("image", Image())
+
+
+def test_a_run_is_not_resumed_on_other_pictures_and_goes_on_where_files_were_touched(tmp_path):
+    (tmp_path / "files").mkdir()
+    asked = {"extractor": None, "prior": arguments(4, save_every=2, batch_size=4)}
+    model = tiny.latent_model()
+    model.prior.register_forward_pre_hook(_stop_at(3))
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "out", model=model, dataset=files_of(tmp_path / "files", "black"), **asked)
+    with pytest.raises(ValueError, match="it was begun with other dataset"):
+        run(tmp_path / "out", dataset=files_of(tmp_path / "files", "white"), resume=True, **asked)
+    caches = list((tmp_path / "out" / "representations").iterdir())
+    run(tmp_path / "out", dataset=files_of(tmp_path / "files", "black"), resume=True, **asked)
+    assert list((tmp_path / "out" / "representations").iterdir()) == caches  # nothing was extracted again
+
+
+def test_a_run_goes_on_where_a_file_of_rows_was_touched(tmp_path):
+    pairs().to_parquet(tmp_path / "data.parquet")
+    asked, model = {"extractor": None, "prior": arguments(4, save_every=2)}, tiny.latent_model()
+    model.prior.register_forward_pre_hook(_stop_at(3))
+    for touched in (1, 2):
+        os.utime(tmp_path / "data.parquet", ns=(touched, touched))
+        dataset = load_dataset("parquet", data_files=str(tmp_path / "data.parquet"), split="train")
+        if touched == 1:
+            with pytest.raises(InterruptedError):
+                run(tmp_path / "out", model=model, dataset=dataset, **asked)
+    run(tmp_path / "out", dataset=dataset, resume=True, **asked)
+    assert len(list((tmp_path / "out" / "representations").iterdir())) == 1
+
+
+@pytest.mark.parametrize("license", [None, "cc-by-4.0"])
+def test_the_card_names_the_licence_that_was_given_and_no_other(license, tmp_path):
+    model, _ = run(tmp_path, extractor=None, prior=arguments(2), license=license)
+    assert ModelCard.load(tmp_path / "model" / "README.md").data.license == license
+    assert model.name_or_path == str(tmp_path / "model")  # whose card is uploaded with it
 
 
 def test_joint_training_moves_every_part(tmp_path):

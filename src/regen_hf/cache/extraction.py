@@ -5,7 +5,7 @@ import functools
 import itertools
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,21 @@ from ..modalities import Modality
 from ..parts.contracts import PreTrainedExtractor
 from ..parts.outputs import Representation, RepresentationSpec
 from ..runtime.data_checks import check_columns
-from .fingerprints import fingerprint
-from .representations import COLUMN, DESCRIPTION, RepresentationCache, read_json
-from .shards import CacheWriter, ShardFile, as_it_is, dataset_batches, naming, real_values, stream_batches
+from ..runtime.files import check_output_folder, disk_errors_told, only_writer
+from ..runtime.processes import processes
+from .fingerprints import column_facts, fingerprint
+from .representations import COLUMN, DESCRIPTION, OTHERWISE, RepresentationCache, read_json
+from .shards import (
+    CacheWriter,
+    ShardFile,
+    as_it_is,
+    dataset_batches,
+    descriptions_in,
+    naming,
+    partial_of,
+    real_values,
+    stream_batches,
+)
 
 
 def extract(
@@ -31,6 +43,7 @@ def extract(
     columns: Sequence[str] = (),
     batch_size: int = 64,
     num_workers: int = 0,
+    overwrite: bool = False,
 ) -> RepresentationCache:
     """Encodes every Y of a dataset once, on `extractor.device`, and keeps the result; see [`write_cache`].
 
@@ -42,19 +55,23 @@ def extract(
         columns: what to keep of each example beside its Y′.
         batch_size: how many examples are encoded at once.
         num_workers: how many processes read and preprocess.
+        overwrite: as [`write_cache`] takes it.
     """
 
     def encode(batch: dict[str, torch.Tensor]) -> Representation:
         return extractor.encode(**{name: tensor.to(extractor.device) for name, tensor in batch.items()})
 
-    parts = fingerprint(extractor, modality, dataset, column)
+    place = Path(os.path.realpath(folder))
+    facts, known = column_facts(dataset, column), descriptions_in(place, partial_of(place))
+    parts = fingerprint(extractor, modality, dataset, column, known)
     read = functools.partial(_as_target, modality, column)
     training = [module for module in extractor.modules() if module.training]
     extractor.eval()
     try:
         return write_cache(
             folder, modality.prepare_column(dataset, column), encode, extractor.config.representation_spec, parts,
-            read=read, inputs=[column], columns=columns, batch_size=batch_size, num_workers=num_workers,
+            read=read, inputs=[column], columns=columns, batch_size=batch_size, num_workers=num_workers, facts=facts,
+            overwrite=overwrite,
         )  # fmt: skip
     finally:
         for module in training:
@@ -78,6 +95,8 @@ def write_cache(
     columns: Sequence[str] = (),
     batch_size: int = 64,
     num_workers: int = 0,
+    facts: str | None = None,
+    overwrite: bool = False,
     desc: str = "extract",
 ) -> RepresentationCache:
     """Writes what `encode` makes of a dataset, in bounded memory, shared among the processes of the run.
@@ -98,12 +117,16 @@ def write_cache(
         columns: what to keep of each example in the cache's `dataset`.
         batch_size: how many examples are read and encoded at once.
         num_workers: how many processes call `read`; 0 for this one.
+        facts: what is recorded of the data beside `parts`, to know it again without reading it.
+        overwrite: write anew where there is a cache of something else, finished or begun. It is there until the new one
+            is whole, and then its own files are replaced, and nothing else.
         desc: what the progress bar says.
 
     Raises:
         ValueError: if `folder` was made from other `parts`; for a Y′ that is not as `spec` says, that is NaN or
             infinite, or a code that is not in its range; for examples that cannot be read or encoded.
         FileExistsError: if `folder` holds something that is no cache.
+        OSError: if another process writes to `folder`, or its disk is full, after which the same call goes on.
 
     Example:
         >>> from datasets import Dataset
@@ -114,15 +137,41 @@ def write_cache(
         >>> write_cache(mkdtemp(), data, encode, spec, {"data": "the first three"})[[2, 0]].values.tolist()
         [[2], [0]]
     """
-    folder = Path(os.path.abspath(folder))
+    folder = Path(os.path.realpath(folder))
     _check_request(dataset, spec, inputs, columns, batch_size, num_workers)
-    if (finished := _finished_cache(folder, spec, parts, columns)) is not None:
+    if (finished := _finished_cache(folder, spec, parts, columns, overwrite)) is not None:
         return finished
-    job = CacheWriter(folder, dataset, spec, parts, read or as_it_is, inputs, tuple(columns), batch_size, num_workers)
-    job.prepare()
-    _write_shards(job, encode, desc)
-    job.finish()
-    return RepresentationCache(folder)
+    job = CacheWriter(
+        folder,
+        dataset,
+        spec,
+        parts,
+        read or as_it_is,
+        inputs,
+        tuple(columns),
+        batch_size,
+        num_workers,
+        facts,
+        overwrite,
+    )
+    with _alone(folder):
+        if (finished := _finished_cache(folder, spec, parts, columns, overwrite)) is None:  # by whom it waited for
+            job.prepare()
+            _write_shards(job, encode, desc)
+            job.finish()
+    return finished or RepresentationCache(folder)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other runs from writing the cache, and says what to do where its disk is full."""
+    if not processes().is_main_process:
+        yield
+        return
+    told = f"make room, and the same call or command goes on with what is in {partial_of(folder)}"
+    check_output_folder(folder.parent)
+    with disk_errors_told(folder, told), only_writer(folder.with_name(f".{folder.name}.lock"), folder):
+        yield
 
 
 def _write_shards(job: CacheWriter, encode: Callable[[Any], Representation], desc: str) -> None:
@@ -164,17 +213,23 @@ def _check_request(dataset, spec: RepresentationSpec, inputs, columns, batch_siz
 
 
 def _finished_cache(
-    folder: Path, spec: RepresentationSpec, parts: dict[str, str], columns: Sequence[str]
+    folder: Path, spec: RepresentationSpec, parts: dict[str, str], columns: Sequence[str], overwrite: bool
 ) -> RepresentationCache | None:
-    if "shards" not in (read_json(folder / DESCRIPTION) or {}):
-        if folder.exists() and any(folder.iterdir()):
-            raise FileExistsError(f"`folder` {folder} holds something that is no cache: give another folder.")
+    """The cache that is there, `None` if there is none or another that is to be overwritten."""
+    try:
+        if "shards" not in (read_json(folder / DESCRIPTION) or {}):
+            if folder.exists() and any(folder.iterdir()):
+                raise FileExistsError(f"`folder` {folder} holds something that is no cache: give another folder.")
+            return None
+        cache = RepresentationCache(folder)
+        cache.check(parts)
+        for column in columns:
+            if column not in cache.dataset.column_names:
+                raise ValueError(f"the cache in {folder} kept no column {column!r}: {OTHERWISE}")
+        if cache.spec != spec:
+            raise ValueError(f"the cache in {folder} holds {cache.spec}, not {spec}: {OTHERWISE}")
+    except ValueError:
+        if not overwrite:
+            raise
         return None
-    cache = RepresentationCache(folder)
-    cache.check(parts)
-    for column in columns:
-        if column not in cache.dataset.column_names:
-            raise ValueError(f"the cache in {folder} kept no column {column!r}: delete it, or give another folder.")
-    if cache.spec != spec:
-        raise ValueError(f"the cache in {folder} holds {cache.spec}, not {spec}: delete it, or give another folder.")
     return cache

@@ -3,29 +3,15 @@
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from ..modalities import Modality
-
-
-def data_fingerprint(dataset) -> str:
-    """What tells a dataset from others.
-
-    A stream can tell only its name, configuration, version, splits, number of files and first example. A change that
-    leaves these as they were, such as other examples further on or another `map` or `filter`, is not seen.
-    """
-    if hasattr(dataset, "_fingerprint"):
-        return dataset._fingerprint
-    from datasets.fingerprint import Hasher
-
-    info = dataset.info
-    splits = {name: split.num_examples for name, split in (info.splits or {}).items()}
-    told = [info.builder_name, info.dataset_name, info.config_name, str(info.version), splits, str(dataset.split)]
-    raw = dataset.decode(False) if dataset.features else dataset
-    return json.dumps([*told, dataset.num_shards, Hasher.hash(next(iter(raw), None))])
+from .contents import data_contents, data_facts, reference
 
 
 def config_text(config) -> str:
@@ -40,13 +26,16 @@ def _described(value):
     return {str(name): _described(each) for name, each in value.items() if name not in passing}
 
 
-def fingerprint(model: PreTrainedModel, modality: Modality, dataset, column: str) -> dict[str, str]:
+def fingerprint(
+    model: PreTrainedModel, modality: Modality, dataset, column: str, known: Sequence[dict[str, Any]] = ()
+) -> dict[str, str]:
     """What the Y′ of a dataset depends on, as digests: a model's weights and configuration, preprocessing, data.
 
     Args:
         model: the extractor; or the prior, for the Y′ that it predicts.
         modality: how examples become tensors.
-        dataset, column: where the examples are; see [`data_fingerprint`].
+        dataset, column: where the examples are; see [`data_contents`].
+        known: descriptions of caches that may be of the same data, which is not read where they know it.
     """
     weights = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -54,11 +43,29 @@ def fingerprint(model: PreTrainedModel, modality: Modality, dataset, column: str
         weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     texts = {
         "configuration": config_text(model.config),
-        "data": f"{data_fingerprint(dataset)} {column}",
         "preprocessing": _preprocessing(modality),
     }
     parts = {name: hashlib.sha256(text.encode()) for name, text in texts.items()} | {"weights": weights}
-    return {name: digest.hexdigest() for name, digest in sorted(parts.items())}
+    found = {name: digest.hexdigest() for name, digest in parts.items()} | {"data": _data(dataset, column, known)}
+    return dict(sorted(found.items()))
+
+
+def column_facts(dataset, column: str) -> str:
+    """By what it is seen that a column has not changed, without reading it; see [`data_facts`]."""
+    return _digest(f"{data_facts(dataset)} {column}")
+
+
+def _data(dataset, column: str, known: Sequence[dict[str, Any]]) -> str:
+    facts, before = column_facts(dataset, column), _digest(f"{reference(dataset)} {column}")
+    for each in known:
+        data = each["fingerprint"].get("data")
+        if each.get("facts") == facts or (each.get("facts") is None and data == before):  # as older versions had it
+            return data
+    return _digest(f"contents {data_contents(dataset)} {column}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _preprocessing(modality: Modality) -> str:

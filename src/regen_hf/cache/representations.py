@@ -1,9 +1,12 @@
 """Y′ extracted once, kept on disk, read fast."""
 
 import functools
+import io
 import json
 import math
 import os
+import re
+import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,12 @@ import numpy as np
 import torch
 
 from ..parts.outputs import Representation, RepresentationSpec
+from ..runtime.files import remove_files
 
 COLUMN, DESCRIPTION = "representation", "representations.json"
+SHARD = r"shard-(\d+-)?\d+\.arrow"
+PARQUET_BYTES = 2**28  # what is held in memory of a cache while it is uploaded
+OTHERWISE = "pass `overwrite=True` (`--overwrite`) to extract again in its place, or give another folder."
 
 
 class RepresentationCache(torch.utils.data.Dataset):
@@ -36,6 +43,10 @@ class RepresentationCache(torch.utils.data.Dataset):
         description = _description(Path(folder, DESCRIPTION), folder)
         self._open(str(folder), description, _open_shards(Path(folder), description["shards"]))
 
+    def remove(self) -> None:
+        """Removes the cache's own files, and its folder where nothing else is in it."""
+        remove_files(Path(self.place), [*self.description["shards"], DESCRIPTION])
+
     def _open(self, place: str, description: dict[str, Any], dataset) -> None:
         self.place, self.description, self.dataset = place, description, dataset
         self.spec = RepresentationSpec(
@@ -44,9 +55,12 @@ class RepresentationCache(torch.utils.data.Dataset):
         rows = sum(description["shards"].values())
         if len(dataset) != rows:
             raise ValueError(f"{place} is damaged: it has {len(dataset)} rows instead of {rows}.")
+        _check_column(place, self.spec, dataset)
         chunks = [chunk for chunk in dataset.data.column(COLUMN).chunks if len(chunk)]
-        self._chunks = [_Ragged(chunk) if None in self.spec.shape else _as_rows(chunk) for chunk in chunks]
+        ragged = None in self.spec.shape
+        self._chunks = [_Ragged(place, self.spec, chunk) if ragged else _as_rows(chunk) for chunk in chunks]
         self._starts = np.cumsum([0, *map(len, chunks)])
+        self._unchecked = set(range(len(chunks)))  # each when it is first read
 
     def __getstate__(self) -> dict[str, Any]:
         return {"place": self.place, "description": self.description, "dataset": self.dataset}
@@ -70,6 +84,7 @@ class RepresentationCache(torch.utils.data.Dataset):
         Raises:
             IndexError: for a row that is not there.
             TypeError: for a single int, which has no batch.
+            ValueError: for values that are NaN, infinite or no codes, in a shard that was damaged or made otherwise.
         """
         if isinstance(rows, slice):
             rows = range(*rows.indices(len(self)))
@@ -81,9 +96,33 @@ class RepresentationCache(torch.utils.data.Dataset):
             raise IndexError(f"`rows` must be in [0, {len(self)}), got {asked.min()} to {asked.max()}.")
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         inside = rows - self._starts[numbers]
+        if self._unchecked:
+            for chunk in self._unchecked.intersection(numbers.tolist()):
+                self._check_chunk(chunk)
+                self._unchecked.discard(chunk)  # another thread may have, too
         found = [self._chunks[c][r] for c, r in zip(numbers.tolist(), inside.tolist(), strict=True)]
         values, mask = self._padded(found) if None in self.spec.shape else (self._stacked(found), None)
         return Representation(values=values.float() if self.spec.num_codes is None else values.long(), mask=mask)
+
+    def _check_chunk(self, number: int) -> None:
+        """Raises `ValueError` for what [`write_cache`] would not have kept: the shards may be somebody else's."""
+        codes, chunk = self.spec.num_codes, self._chunks[number]
+        values = chunk.values if isinstance(chunk, _Ragged) else chunk.reshape(-1)
+        with np.errstate(over="ignore"):
+            # NaN and infinity would be in the product, too, and to find none in it takes the least time
+            if not values.size or (
+                values.min() >= 0 and values.max() < codes if codes else np.isfinite(values @ values)
+            ):
+                return
+        wrong = (values < 0) | (values >= codes) if codes else ~np.isfinite(values)
+        if wrong.any():
+            place = int(wrong.argmax())
+            ends = chunk.offsets[1:] if isinstance(chunk, _Ragged) else np.arange(1, len(chunk) + 1) * chunk.shape[1]
+            row = self._starts[number] + int(np.searchsorted(ends, place, side="right"))
+            wanted = f"codes in [0, {codes})" if codes else "finite"
+            raise ValueError(
+                f"the cache in {self.place} is damaged: Y′ of row {row} must be {wanted}, got {values[place]}."
+            )
 
     def _stacked(self, found: list[np.ndarray]) -> torch.Tensor:
         flat = np.empty((len(found), math.prod(self.spec.shape)), storage_type(self.spec))
@@ -122,31 +161,76 @@ class RepresentationCache(torch.utils.data.Dataset):
         differ = sorted(name for name in found.keys() | parts.keys() if found.get(name) != parts.get(name))
         if differ:
             raise ValueError(
-                f"the cache in {self.place} was made from other {', '.join(differ)} than asked for: delete it to "
-                "extract again, or give another folder."
+                f"the cache in {self.place} was made from other {', '.join(differ)} than asked for: {OTHERWISE}"
             )
 
-    def push_to_hub(self, repo_id: str, **kwargs) -> str:
-        """Uploads the cache as a dataset, `representations.json` beside its Parquet files.
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "Upload representations",
+        commit_description: str | None = None,
+        license: str | None = None,
+    ) -> str:
+        """Uploads the cache as a dataset: Parquet files, `representations.json` and, where there is none yet, a card.
+        It is one commit, in place of what was uploaded before.
 
         Args:
             repo_id: `user/name`.
-            kwargs: of `datasets.Dataset.push_to_hub` (`private`, `token`, `revision`, `create_pr`, ...), but for
-                `config_name` and `split`.
+            private: whether only its owner sees a repository that is made for it.
+            token, revision, create_pr, commit_message, commit_description: as `HfApi.create_commit` takes them.
+            license: of the data, by its name on the Hub; the card names none unless it is given.
 
         Returns:
             the address of the commit.
         """
-        from huggingface_hub import HfApi
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-        commit = self.dataset.push_to_hub(repo_id, config_name="default", split="train", **kwargs)
-        return HfApi(token=kwargs.get("token")).upload_file(
-            path_or_fileobj=json.dumps(self.description, indent=2).encode(),
-            path_in_repo=DESCRIPTION,
-            repo_id=commit.repo_url.repo_id,
-            repo_type="dataset",
-            revision=commit.pr_revision or kwargs.get("revision"),
-            commit_message="Describe the representations",
+        api, data = HfApi(token=token), {"repo_type": "dataset", "revision": revision}
+        repo_id = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
+        if revision is not None and not revision.startswith("refs/pr/"):
+            api.create_branch(repo_id, branch=revision, repo_type="dataset", exist_ok=True)
+        there = api.list_repo_files(repo_id, **data)
+        texts = {DESCRIPTION: json.dumps(self.description, indent=2)}
+        if "README.md" not in there:
+            texts["README.md"] = self._card(license)
+        operations = [CommitOperationAdd(name, text.encode()) for name, text in texts.items()]
+        for name, content in self._parquet_files():
+            operations.append(CommitOperationAdd(name, content))
+            api.preupload_lfs_files(repo_id, operations[-1:], **data, create_pr=create_pr)  # frees its memory
+        names = {each.path_in_repo for each in operations}
+        old = [name for name in there if re.fullmatch(r"data/train-[^/]*\.parquet", name) and name not in names]
+        commit = api.create_commit(
+            repo_id, [*operations, *map(CommitOperationDelete, old)], **data, create_pr=create_pr,
+            commit_message=commit_message, commit_description=commit_description,
+        )  # fmt: skip
+        return commit.commit_url
+
+    def _parquet_files(self) -> Iterator[tuple[str, bytes]]:
+        """The rows as files of a bounded size, with what they refer to in them, under their names on the Hub."""
+        import pyarrow.parquet
+        from datasets.table import embed_table_storage
+
+        count = max(1, math.ceil(self.dataset.data.nbytes / PARQUET_BYTES))
+        for number in range(count):
+            part = self.dataset.shard(count, number, contiguous=True).with_format("arrow")
+            pyarrow.parquet.write_table(embed_table_storage(part[:]), sink := io.BytesIO())
+            yield f"data/train-{number:05d}-of-{count:05d}.parquet", sink.getvalue()
+
+    def _card(self, license: str | None) -> str:
+        from huggingface_hub import DatasetCardData
+
+        data = DatasetCardData(license=license, tags=["regeneration-learning", "regen_hf"])
+        rows = "\n".join(f"| {name} | `{digest}` |" for name, digest in self.description["fingerprint"].items())
+        return (
+            f"---\n{data.to_yaml()}\n---\n\n# Representations\n\n{len(self):,} intermediate representations (Y′): "
+            f"{self.spec}.\n\n```python\nfrom regen_hf import RepresentationCache\n\n"
+            f'cache = RepresentationCache.from_hub("...")  # the name of this repository\n```\n\n'
+            f"## Made from\n\n| what | digest |\n|---|---|\n{rows}\n"
         )
 
     @classmethod
@@ -169,11 +253,29 @@ class RepresentationCache(torch.utils.data.Dataset):
 class _Ragged:
     """The rows of an Arrow array of lists, as views of its memory."""
 
-    def __init__(self, chunk):
-        self.values, self.offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
+    def __init__(self, place: str, spec: RepresentationSpec, chunk):
+        values, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
+        sizes = np.diff(offsets)
+        if offsets[0] < 0 or offsets[-1] > len(values) or (sizes < 0).any():
+            raise ValueError(f"the cache in {place} is damaged: the rows of a shard begin or end outside of it.")
+        if (sizes % fixed_size(spec)).any():
+            raise ValueError(f"the cache in {place} is damaged: it holds rows that are not {spec}.")
+        self.values, self.offsets = values[offsets[0] : offsets[-1]], offsets - offsets[0]
 
     def __getitem__(self, row: int) -> np.ndarray:
         return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+
+def _check_column(place: str, spec: RepresentationSpec, dataset) -> None:
+    """Raises `ValueError` where what the shards hold is not what the description says."""
+    from datasets import List, Value
+
+    length = -1 if None in spec.shape else fixed_size(spec)
+    wanted = List(Value(storage_type(spec)), length=length)
+    if (found := dataset.features.get(COLUMN)) != wanted:
+        raise ValueError(f"the cache in {place} is damaged: for {spec} its shards must hold {wanted}, got {found}.")
+    if nulls := dataset.data.column(COLUMN).null_count:
+        raise ValueError(f"the cache in {place} is damaged: {nulls} of its rows hold nothing.")
 
 
 def _as_rows(chunk) -> np.ndarray:
@@ -192,27 +294,68 @@ def storage_type(spec: RepresentationSpec) -> str:
 
 def read_json(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged: it must be a mapping, got {type(found).__name__}.")
+    return found
 
 
 def _description(path: Path, place: str | os.PathLike) -> dict[str, Any]:
     description = read_json(path) or {}
     if "shards" not in description:
         raise FileNotFoundError(f"{place} holds no finished cache of representations.")
+    for key, (good, wanted) in DESCRIBED.items():
+        if not good(value := description.get(key)):
+            raise ValueError(f"{path} is damaged: `{key}` must be {wanted}, got {reprlib.repr(value)}.")
+    books, shape = description["num_codebooks"], description["shape"]
+    if books > 1 and shape[:1] != [books]:
+        raise ValueError(f"{path} is damaged: `num_codebooks` must be the first of `shape` {shape}, got {books}.")
     return description
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return type(value) is int and least <= value < 2**63
+
+
+def _is_shape(value: Any) -> bool:
+    sizes = [1 if size is None else size for size in value] if isinstance(value, list) and len(value) <= 8 else [0]
+    return all(map(_is_count, sizes)) and math.prod(sizes) < 2**31
+
+
+def _are_shards(value: Any) -> bool:
+    names = isinstance(value, dict) and all(re.fullmatch(SHARD, name) for name in value)
+    return names and bool(value) and all(_is_count(rows, 0) for rows in value.values())
+
+
+DESCRIBED = {
+    "shards": (_are_shards, "names of files such as 'shard-00000.arrow' with their numbers of rows"),
+    "shape": (_is_shape, "a list of sizes, null where one varies"),
+    "num_codes": (lambda value: value is None or _is_count(value), "null or a number of codes"),
+    "num_codebooks": (_is_count, "a number of codebooks"),
+    "rate": (
+        lambda value: value is None or (type(value) in (int, float) and 0 < value < 1e12), "null or a number above 0",
+    ),
+    "fingerprint": (
+        lambda value: isinstance(value, dict) and all(isinstance(each, str) for each in value.values()),
+        "digests by name",
+    ),
+}  # fmt: skip
+"""What must be so of the keys of a description, which may be somebody else's."""
 
 
 def _open_shards(folder: Path, shards: dict[str, int]):
     from datasets import Dataset, concatenate_datasets
 
     for name, rows in shards.items():
+        if (folder / name).is_symlink() and (folder / name).resolve().parent != folder.resolve():
+            raise ValueError(f"the cache in {folder} is damaged: {name} is a link that leads out of it.")
         if (found := count_rows(folder / name)) != rows:
             problem = "cannot be read" if found is None else f"has {found} rows instead of {rows}"
-            raise ValueError(f"the cache in {folder} is damaged: {name} {problem}; delete the cache to extract again.")
+            raise ValueError(f"the cache in {folder} is damaged: {name} {problem}; {OTHERWISE}")
     return concatenate_datasets([Dataset.from_file(str(folder / name)) for name in shards])
 
 

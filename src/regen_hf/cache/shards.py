@@ -7,7 +7,7 @@ import json
 import math
 import os
 import pickle
-import shutil
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from ..parts.outputs import Representation, RepresentationSpec
-from ..runtime.files import check_output_folder
+from ..runtime.files import check_output_folder, remove_files, take_place
 from ..runtime.processes import processes
-from .representations import COLUMN, DESCRIPTION, count_rows, fixed_size, read_json, storage_type
+from .representations import COLUMN, DESCRIPTION, SHARD, count_rows, fixed_size, read_json, storage_type
 
 PLAN = "plan.json"
+OWN = rf"({SHARD})(\.\d+\.tmp)?|{PLAN}(\.tmp)?|{DESCRIPTION}"  # what is in the folder of a cache that is being written
+FREE = ("processes", "shard_rows", "facts")  # in which the plan of a cache may differ from that of one that was begun
 SHARD_ROWS, SHARD_BYTES = 4096, 2**28  # what an interruption can lose
 CHUNK_BYTES = 2**24  # what is held in memory before it is written
 VARYING_SIZE = 1024  # what a size that varies counts for
@@ -39,11 +41,12 @@ class CacheWriter:
     columns: tuple[str, ...]
     batch_size: int
     num_workers: int
+    facts: str | None = None
+    overwrite: bool = False
 
     def __post_init__(self):
-
         self.state = processes()
-        self.partial = self.folder.with_name(f".{self.folder.name}.partial")
+        self.partial = partial_of(self.folder)
         self.streams = not hasattr(self.dataset, "__len__")
         self.row_bytes = np.dtype(storage_type(self.spec)).itemsize * math.prod(
             n or VARYING_SIZE for n in self.spec.shape
@@ -53,16 +56,20 @@ class CacheWriter:
             self.shard_rows = min(self.shard_rows, max(64, len(self.dataset) // (4 * self.state.num_processes)))
         self.plan = {
             **dataclasses.asdict(self.spec), "shape": list(self.spec.shape), "fingerprint": self.parts,
-            "columns": list(self.columns), "shard_rows": self.shard_rows,
+            "facts": self.facts, "columns": list(self.columns), "shard_rows": self.shard_rows,
             "rows": None if self.streams else len(self.dataset),
             "processes": self.state.num_processes if self.streams else None,  # which put the rows where they are
         }  # fmt: skip
 
     def prepare(self) -> None:
-        """Makes the folder of what is unfinished, and throws away what is unfinished of something else."""
-        found = read_json(self.partial / PLAN) or read_json(self.partial / DESCRIPTION) or {}
-        free = ("processes", "shard_rows")
-        same = all(found.get(name) == value for name, value in self.plan.items() if name not in free)
+        """Makes the folder of what is unfinished.
+
+        Raises:
+            ValueError: if there is something unfinished of another cache, unless it is to be overwritten.
+            FileExistsError: if there is something that is no cache.
+        """
+        found = self._begun()
+        same = all(found.get(name) == value for name, value in self.plan.items() if name not in FREE)
         if same:  # begun, perhaps, by another number of processes
             self.shard_rows = self.plan["shard_rows"] = found["shard_rows"]
         if same and found["processes"] != self.plan["processes"]:
@@ -70,19 +77,39 @@ class CacheWriter:
                 f"{self.partial} was begun by {found['processes']} processes, but this run has "
                 f"{self.state.num_processes}: go on with {found['processes']}, or delete it."
             )
+        if found and not same and not self.overwrite:
+            raise ValueError(
+                f"{self.partial} holds what was begun of another cache: ask for that one to go on with it, or pass "
+                "`overwrite=True` (`--overwrite`) to begin anew in its place."
+            )
         self.state.wait_for_everyone()  # all have looked before anything changes
         if self.state.is_main_process:
             if not same:
-                shutil.rmtree(self.partial, ignore_errors=True)
+                remove_files(self.partial, own_files(self.partial))
             unknown = same or self.streams or None in self.spec.shape
             check_output_folder(self.partial, 0 if unknown else self.row_bytes * len(self.dataset))
-            for left in self.partial.glob("*.tmp"):
-                left.unlink()
+            remove_files(self.partial, [name for name in own_files(self.partial) if name.endswith(".tmp")])
+            self.partial.mkdir(exist_ok=True)
             self._write_plan(self.plan)
         self.state.wait_for_everyone()
 
+    def _begun(self) -> dict[str, Any]:
+        """The plan of what is unfinished, empty where nothing is."""
+        if self.partial.is_symlink():
+            raise FileExistsError(f"{self.partial} is a link, which is not written through: move it away.")
+        found = read_json(self.partial / PLAN) or read_json(self.partial / DESCRIPTION) or {}
+        begun = isinstance(found.get("shard_rows"), int) and "fingerprint" in found and "processes" in found
+        others = sorted(path.name for path in self.partial.glob("*") if path.name != f"{PLAN}.tmp")
+        if others and not begun:
+            raise FileExistsError(
+                f"{self.partial} holds {others[0]}, which is of no cache that was begun: move it away, or give another "
+                "folder."
+            )
+        return found
+
     def _write_plan(self, plan: dict[str, Any]) -> None:
         scratch = self.partial / f"{PLAN}.tmp"
+        scratch.unlink(missing_ok=True)  # a link would be written through
         scratch.write_text(json.dumps(plan, indent=2), encoding="utf-8")
         os.replace(scratch, self.partial / PLAN)
 
@@ -120,7 +147,8 @@ class CacheWriter:
         """Waits for every process, then gives the folder its description and its name."""
         self.state.wait_for_everyone()
         if self.state.is_main_process:
-            paths = sorted(self.partial.glob("shard-*.arrow"), key=lambda p: [int(n) for n in p.stem.split("-")[1:]])
+            paths = [path for path in self.partial.iterdir() if re.fullmatch(SHARD, path.name)]
+            paths.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
             shards = {path.name: count_rows(path) for path in paths}
             if not sum(shards.values()):
                 raise ValueError("`dataset` has no examples.")
@@ -131,8 +159,24 @@ class CacheWriter:
                 )
             self._write_plan({**self.plan, "shards": shards})
             os.replace(self.partial / PLAN, self.partial / DESCRIPTION)
-            os.replace(self.partial, self.folder)
+            take_place(self.partial, self.folder, own_files(self.folder))
         self.state.wait_for_everyone()
+
+
+def partial_of(folder: Path) -> Path:
+    """Where a cache is until it is whole."""
+    return folder.with_name(f".{folder.name}.partial")
+
+
+def descriptions_in(*folders: Path) -> list[dict[str, Any]]:
+    """What caches in these folders, whole or begun, say of themselves."""
+    found = [read_json(folder / name) for folder in folders for name in (DESCRIPTION, PLAN) if folder.is_dir()]
+    return [each for each in found if each and isinstance(each.get("fingerprint"), dict)]
+
+
+def own_files(folder: Path) -> list[str]:
+    """The files of a cache, whole or begun, by their names; nothing else that is there."""
+    return sorted(path.name for path in folder.glob("*") if re.fullmatch(OWN, path.name))
 
 
 def dataset_batches(job: CacheWriter, done: dict[Path, int]) -> Iterator[tuple]:
@@ -277,6 +321,7 @@ class ShardFile:
         self.waiting, self.bytes = [], 0
 
     def __enter__(self) -> "ShardFile":
+        self.scratch.unlink(missing_ok=True)  # a link would be written through
         self.file = open(self.scratch, "wb")
         self.stream = self.arrow.ipc.new_stream(self.file, self.schema)
         return self
@@ -299,12 +344,17 @@ class ShardFile:
         self.waiting, self.bytes = [], 0
 
     def __exit__(self, *error) -> None:
-        if error[0] is None and self.waiting:
+        try:
+            if error[0] is None:
+                self._finish()
+        finally:
+            self.file.close()
+            self.scratch.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self.waiting:
             self._flush()
         self.stream.close()
+        self.file.flush()
         os.fsync(self.file.fileno())
-        self.file.close()
-        if error[0] is None:
-            os.replace(self.scratch, self.path)
-        else:
-            self.scratch.unlink()
+        os.replace(self.scratch, self.path)

@@ -5,7 +5,7 @@ import dataclasses
 from ..runtime.data_checks import check_columns
 from ..runtime.processes import processes
 from .loading import load_data, load_model
-from .options import DataArguments, ModelArguments
+from .options import DataArguments, ModelArguments, refuse_unused
 
 
 @dataclasses.dataclass
@@ -30,14 +30,21 @@ class CacheArguments:
     Args:
         output_folder: where Y′ goes; what was interrupted there is gone on with.
         push_to_hub: name of a dataset on the Hub to upload it to.
+        private: let nobody else see that dataset, if it is not there yet.
         batch_size: examples that are encoded at once, on each process.
         num_workers: processes that read data beside each one that encodes.
+        overwrite: extract anew where there is Y′ of something else, in its place.
     """
 
     output_folder: str
     push_to_hub: str | None = None
+    private: bool = False
     batch_size: int = 64
     num_workers: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self):
+        refuse_unused(self, "push_to_hub", "private")
 
 
 def extract(asked: ModelArguments, data: TargetArguments, cache: CacheArguments) -> None:
@@ -65,8 +72,9 @@ def extract(asked: ModelArguments, data: TargetArguments, cache: CacheArguments)
         columns=data.keep_columns,
         batch_size=cache.batch_size,
         num_workers=cache.num_workers,
+        overwrite=cache.overwrite,
     )
     if processes().is_main_process:
         print(f"{len(made):,} representations, {made.spec}, are in {cache.output_folder}")
         if cache.push_to_hub:
-            print(f"they were uploaded: {made.push_to_hub(cache.push_to_hub)}")
+            print(f"they were uploaded: {made.push_to_hub(cache.push_to_hub, private=cache.private or None)}")

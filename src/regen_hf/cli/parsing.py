@@ -4,6 +4,7 @@ import argparse
 import difflib
 import inspect
 import json
+import reprlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -101,9 +102,13 @@ def converted(parser: argparse.ArgumentParser, action: argparse.Action, value: A
     """A value of a file as its argument wants it: YAML takes `1e-3` for a text, and the word `no` for false."""
     many = action.nargs in ("*", "+")
     if many != isinstance(value, list) or (value is None and action.default is not None):
-        raise ValueError(f"`{action.dest}` must be {'a list' if many else 'a single value'}, got {value!r}.")
+        raise ValueError(
+            f"`{action.dest}` must be {'a list' if many else 'a single value'}, got {reprlib.repr(value)}."
+        )
     if isinstance(value, dict | None):
         return value
+    if many and (nested := [each for each in value if isinstance(each, list | dict)]):
+        raise ValueError(f"`{action.dest}` must be a list of single values, got {reprlib.repr(nested[0])} in it.")
     try:
         found = [parser._get_value(action, _as_text(each)) for each in (value if many else [value])]
     except argparse.ArgumentError as error:

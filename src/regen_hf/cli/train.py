@@ -66,6 +66,8 @@ class RunArguments:
         samples: some X to generate for at each evaluation.
         report_to: trackers of accelerate, such as `tensorboard` or `trackio`.
         resume: go on where the run in the output folder was interrupted.
+        overwrite: begin anew where there is a run in the output folder, in place of what it made.
+        license: of the weights, for the card, such as `apache-2.0`; it must allow for those of the parts and the data.
     """
 
     output_folder: str
@@ -77,6 +79,8 @@ class RunArguments:
     samples: list[str] = dataclasses.field(default_factory=list)
     report_to: list[str] = dataclasses.field(default_factory=list)
     resume: bool = False
+    overwrite: bool = False
+    license: str | None = None
 
     def __post_init__(self):
         for stage in self.stages or [None]:
@@ -211,6 +215,8 @@ def train(
         samples=run.samples,
         on_bad_example=data.on_bad_example,
         resume=run.resume,
+        overwrite=run.overwrite,
+        license=run.license,
         report_to=run.report_to,
         **stages,
     )

@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, SequenceFeatureExtractor
 
-from .base import Modality, padded, truth, whole_number
+from .base import Modality, padded, truth, whole_number, with_ending
 from .readers.files import shown
 from .readers.sounds import MOST_SAMPLES, checked, opened
 
@@ -141,7 +141,7 @@ class AudioModality(Modality):
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """The waveforms, half a second of silence between them, as `path` + `.wav`; the captions, in the same order,
         as `path` + `.txt`."""
-        path = Path(path).with_suffix(".wav")
+        path = with_ending(path, ".wav")
         path.parent.mkdir(parents=True, exist_ok=True)
         silence = np.zeros((self.channels, self.sampling_rate // 2), np.float32)
         waves = [part for sample in samples for part in (np.atleast_2d(sample["audio"]), silence)]
@@ -151,7 +151,8 @@ class AudioModality(Modality):
             file.setsampwidth(2)
             file.setframerate(self.sampling_rate)
             file.writeframes(pcm.tobytes())
-        path.with_suffix(".txt").write_text("".join(f"{caption}\n" for caption in captions), encoding="utf-8")
+        told = path.with_name(f"{path.name.removesuffix('.wav')}.txt")
+        told.write_text("".join(f"{caption}\n" for caption in captions), encoding="utf-8")
         return path
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a kind of data must be able to do."""
 
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -40,6 +41,12 @@ def truth(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"`{name}` must be True or False, got {shown(value)}.")
     return value
+
+
+def with_ending(path: str | os.PathLike, ending: str) -> Path:
+    """The path with `ending`, unless it has it; what follows another dot in its name stays, as in `guidance2.5`."""
+    path = Path(path)
+    return path if path.name.endswith(ending) else path.with_name(f"{path.name}{ending}")
 
 
 class Modality:

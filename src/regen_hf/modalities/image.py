@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .base import Modality, whole_number
+from .base import Modality, whole_number, with_ending
 from .readers.files import shown
 from .readers.pictures import picture
 
@@ -60,7 +60,7 @@ class ImageModality(Modality):
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """A sheet of the images with their captions below, as `path` + `.png`."""
-        path = Path(path).with_suffix(".png")
+        path = with_ending(path, ".png")
         save_sheet([[sample["image"]] for sample in samples], captions, path)
         return path
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import Modality, padded, whole_number
+from .base import Modality, padded, whole_number, with_ending
 from .readers.files import reading, shown
 from .readers.scores import MOST_QUARTERS, as_stream, check
 from .score_codes import FIRST_PITCH, HOLD, REST
@@ -86,11 +86,12 @@ class ScoreModality(Modality):
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """Piano rolls with their captions, as `path` + `.png`, and beside it each score as MIDI and as MusicXML."""
-        path = Path(path).with_suffix(".png")
+        path = with_ending(path, ".png")
         path.parent.mkdir(parents=True, exist_ok=True)
+        name = path.name.removesuffix(".png")
         for i, sample in enumerate(samples):
-            path.with_name(f"{path.stem}_{i}.mid").write_bytes(sample["midi"])
-            sample["score"].write("musicxml", path.with_name(f"{path.stem}_{i}.musicxml"))
+            path.with_name(f"{name}_{i}.mid").write_bytes(sample["midi"])
+            sample["score"].write("musicxml", path.with_name(f"{name}_{i}.musicxml"))
         _plot([each["score"] for each in samples], captions, path)
         return path
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .base import Modality, padded, whole_number
+from .base import Modality, padded, whole_number, with_ending
 from .readers.files import shown
 
 MOST_TOKENS = 2**20
@@ -159,7 +159,7 @@ class TextModality(Modality):
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """A line for each sample, its caption before it, as `path` + `.txt`."""
-        path = Path(path).with_suffix(".txt")
+        path = with_ending(path, ".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = (f"{caption}\t{sample['text']}\n" for sample, caption in zip(samples, captions, strict=True))
         path.write_text("".join(lines), encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .base import Modality, whole_number
+from .base import Modality, whole_number, with_ending
 from .image import MOST_PIXELS_A_SIDE, draw_sheet
 from .readers.clips import MOST_FRAMES, clip, import_av
 
@@ -59,7 +59,7 @@ class VideoModality(Modality):
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """A sheet of the clips with their captions below, in motion, as `path` + `.gif`."""
-        path = Path(path).with_suffix(".gif")
+        path = with_ending(path, ".gif")
         times = zip(*(sample["video"] for sample in samples), strict=True)
         save_video([draw_sheet([[image] for image in at_once], captions) for at_once in times], path, self.fps)
         return path

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from .generation import check_generation
 from .outputs import LossOutput, Representation, RepresentationSpec
 from .part import Part, PartConfig, _LocalClass
+from .pushing import Pushed
 
 
 def check_settings(config_class: type[PreTrainedConfig], settings: dict) -> None:
@@ -68,7 +69,7 @@ class ExtractorConfig(PartConfig):
         return None
 
 
-class PreTrainedExtractor(_LocalClass, Part, PreTrainedModel):
+class PreTrainedExtractor(Pushed, _LocalClass, Part, PreTrainedModel):
     """Makes the abstraction Y′ of a target Y.
 
     A subclass defines `encode`; `decode` where there is a way back; and `forward`, a self-supervised loss on targets
@@ -174,7 +175,7 @@ class GeneratorConfig(PartConfig):
         return None
 
 
-class PreTrainedGenerator(_LocalClass, Part, PreTrainedModel):
+class PreTrainedGenerator(Pushed, _LocalClass, Part, PreTrainedModel):
     """Makes a target from a source: the prior X→Y′, the decoder Y′→Y, or a whole regenerator X→Y.
 
     The source comes as keyword arguments with the names that transformers gives them: `input_ids` and

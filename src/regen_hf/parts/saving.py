@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers.utils import PushToHubMixin
+
+from .pushing import Pushed
 
 try:
     import fcntl
@@ -22,7 +23,7 @@ SCRATCH = ".saving-"
 WEIGHTS = re.compile(r"(model|adapter_model)(?P<variant>\.[^.-]+)?(-\d{5}-of-\d{5})?\.safetensors")
 INDEX = re.compile(r"model\.safetensors\.index(?P<variant>\.[^.]+)?\.json")
 ATTEMPTS = 3
-PUSHING = set(inspect.signature(PushToHubMixin.push_to_hub).parameters) - {"self"}
+PUSHING = set(inspect.signature(Pushed.push_to_hub).parameters) - {"self"}
 
 
 def asked_of_hub(

@@ -23,7 +23,7 @@ def write_model_card(
     title: str = "A regenerator",
     description: str = "",
     pipeline_tag: str | None = None,
-    license: str = "apache-2.0",
+    license: str | None = None,
 ) -> Path:
     """Writes `README.md` into a saved model's folder.
 
@@ -33,7 +33,8 @@ def write_model_card(
         title, description: of the model, in words.
         example: an X to show in the code.
         pipeline_tag: the Hub's name of the task, such as `"text-to-image"`.
-        license: of the weights; it must allow for those of the parts and of the data.
+        license: of the weights, by its name on the Hub; it must allow for those of the parts and of the data. The card
+            names none unless it is given.
     """
     from huggingface_hub import ModelCard, ModelCardData
 

@@ -63,7 +63,8 @@ def identity(
     data: RunData,
     losses: Sequence[nn.Module],
 ) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was begun; stages compare their arguments."""
+    """What a resumed run must have in common with the one that was begun, beside the contents of its datasets; stages
+    compare their arguments."""
     return {
         "stages": list(asked),
         "columns": data.columns,
@@ -72,5 +73,4 @@ def identity(
         "adapters": {name: str(config) for name, config in getattr(model, "peft_config", {}).items()},
         "processor": repr((processor.source.to_dict(), processor.target.to_dict())),
         "extractor_losses": [f"{loss} {getattr(loss, 'weight', '')}" for loss in losses],
-        **data.fingerprints,
     }

@@ -1,9 +1,11 @@
 """The datasets of a run: checked once, and then only handed down."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from ..cache.fingerprints import data_fingerprint, fingerprint
+from ..cache.contents import data_contents, data_facts, reference
+from ..cache.fingerprints import fingerprint
 from ..cache.representations import RepresentationCache
 from ..modeling_regeneration import RegenerationModel
 from ..parts.outputs import RepresentationSpec
@@ -50,11 +52,23 @@ class RunData:
         parts = {"pairs": self.pairs, "unpaired": self.unpaired, "validation": self.validation}
         return {name: None if is_stream(part) else len(part) for name, part in parts.items() if part is not None}
 
-    @property
-    def fingerprints(self) -> dict[str, str | None]:
-        """What tells each dataset from others, `None` for one that is not given."""
-        parts = {"dataset": self.pairs, "validation": self.validation, "unpaired": self.unpaired}
-        return {name: None if part is None else data_fingerprint(part) for name, part in parts.items()}
+    def contents(self, begun: Mapping[str, Any]) -> tuple[dict[str, str | None], dict[str, str | None]]:
+        """What tells each dataset from others, and by what it is seen that it has not changed, without reading it.
+
+        Args:
+            begun: of a run that was begun with the same, `{"identity": ..., "facts": ...}`.
+        """
+        contents, facts = {}, {}
+        for name, part in {"dataset": self.pairs, "validation": self.validation, "unpaired": self.unpaired}.items():
+            facts[name] = None if part is None else data_facts(part)
+            known, seen = begun.get("identity", {}).get(name), (begun.get("facts") or {}).get(name)
+            if part is None or (known and seen == facts[name]):
+                contents[name] = None if part is None else known
+            elif known and seen is None and known == reference(part):  # as older versions had it
+                contents[name] = known
+            else:
+                contents[name] = data_contents(part)
+        return contents, facts
 
     def checked(self, model: RegenerationModel, processor: RegenerationProcessor, on_bad_example: str) -> "RunData":
         """The same datasets, prepared for the processor, without the examples that are left out.
@@ -81,10 +95,14 @@ class RunData:
             unpaired=readable(self.unpaired, [self.target_column]),
         )
         _check_target_shape(model, processor, next(iter(data.pairs))[self.target_column])
-        if self.representations is not None:
-            parts = fingerprint(model.extractor, processor.target, data.pairs, self.target_column)
-            self.representations.check(parts)
+        data.check_representations(model, processor)
         return data
+
+    def check_representations(self, model: RegenerationModel, processor: RegenerationProcessor) -> None:
+        """Raises `ValueError` for `representations` of something else."""
+        if (cache := self.representations) is not None:
+            known = [cache.description]
+            cache.check(fingerprint(model.extractor, processor.target, self.pairs, self.target_column, known))
 
     def targets(self):
         """Every Y, paired or not."""

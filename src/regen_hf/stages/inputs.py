@@ -9,6 +9,7 @@ import torch
 from ..cache.extraction import extract
 from ..cache.fingerprints import cache_name, fingerprint
 from ..cache.representations import RepresentationCache
+from ..cache.shards import descriptions_in
 from ..modeling_regeneration import RegenerationModel
 from ..parts.outputs import Repeatable, Representation
 from ..processing_regeneration import RegenerationProcessor
@@ -106,7 +107,7 @@ class StageInputs:
         pairs, representations = self.data.pairs, self.data.representations
         if representations is None:
             return self._extracted(pairs, [self.data.source_column, self.data.target_column])
-        representations.check(self._fingerprint(pairs))  # again: a resumed run has the weights that it was begun with
+        self.data.check_representations(self.model, self.processor)  # again: a resumed run has the weights of its begin
         return representations, pairs
 
     def _extracted(self, dataset, columns: list[str]) -> tuple[RepresentationCache, Any]:
@@ -119,11 +120,13 @@ class StageInputs:
     def _extract(self, dataset, columns: Sequence[str] = ()) -> RepresentationCache:
         folder = self.folder / cache_name(self._fingerprint(dataset))
         return extract(
-            self.model.extractor, self.processor.target, dataset, self.data.target_column, folder, columns=columns
-        )
+            self.model.extractor, self.processor.target, dataset, self.data.target_column, folder, columns=columns,
+            overwrite=True,
+        )  # fmt: skip
 
     def _fingerprint(self, dataset) -> dict[str, str]:
-        return fingerprint(self.model.extractor, self.processor.target, dataset, self.data.target_column)
+        known = descriptions_in(*self.folder.glob("*"))
+        return fingerprint(self.model.extractor, self.processor.target, dataset, self.data.target_column, known)
 
     def _predict(self, dataset) -> RepresentationCache:
         spec, defaults = self.model.config.extractor_config.representation_spec, self.model.config.generation or {}

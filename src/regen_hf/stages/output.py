@@ -9,13 +9,13 @@ import torch
 from ..modeling_regeneration import RegenerationModel
 from ..pipeline_regeneration import RegenerationPipeline
 from ..processing_regeneration import RegenerationProcessor
-from ..runtime.files import atomic_folder
+from ..runtime.files import atomic_folder, files_below
 from ..runtime.processes import processes
 from ..sharing.model_card import write_model_card
 from ..sharing.summary import summarize
 from ..training.arguments import StageResult
 from ..training.checkpoints import save_json
-from ..training.run_folder import RunFolder
+from ..training.run_folder import SUMMARY, RunFolder
 from .data import RunData
 
 LONGEST_CAPTION = 300
@@ -26,6 +26,7 @@ class RunOutput:
 
     Args:
         samples: some X to generate for.
+        license: of the weights, for the card.
     """
 
     def __init__(
@@ -35,19 +36,23 @@ class RunOutput:
         data: RunData,
         folder: RunFolder,
         samples: Sequence[Any],
+        license: str | None = None,
     ):
-        self.model, self.processor, self.data, self.folder, self.samples = model, processor, data, folder, samples
+        self.model, self.processor, self.data, self.folder = model, processor, data, folder
+        self.samples, self.license = samples, license
 
     def save(self, results: Sequence[StageResult], finished: bool = False) -> None:
         """The model so far, its summary and its card; on the main process."""
-        if not processes().is_main_process:
-            return
+        if not processes().is_main_process or (finished and self.folder.finished and self.folder.model.is_dir()):
+            return  # what has been finished before stays as it is
         summary = summarize(self.model, results, self.data.sizes)
-        with atomic_folder(self.folder.path / "model") as new:
+        with atomic_folder(self.folder.model, self.folder.model_files) as new:
             self.model.save_pretrained(new)
             self.processor.save_pretrained(new)
-            write_model_card(new, summary, example=self._example())
-        save_json(self.folder.path / "training_summary.json", summary)
+            write_model_card(new, summary, example=self._example(), license=self.license)
+            self.folder.note_model(files_below(new))
+        self.model.name_or_path = str(self.folder.model)  # where its card is, for the Hub
+        save_json(self.folder.path / SUMMARY, summary)
         if finished:
             self.folder.finish()
 

@@ -33,7 +33,8 @@ def train_regenerator(
     decoder: StageArguments | None = None, joint: StageArguments | None = None,
     unpaired=None, validation=None, representations: RepresentationCache | None = None,
     extractor_losses: Sequence[nn.Module] = (), samples: Sequence[Any] = (),
-    on_bad_example: str = "raise", resume: bool = False, report_to: Sequence[str] = (),
+    on_bad_example: str = "raise", resume: bool = False, overwrite: bool = False, report_to: Sequence[str] = (),
+    license: str | None = None,
 ) -> list[StageResult]:  # fmt: skip
     """Trains the stages that have arguments, in their order, and keeps what they give.
 
@@ -57,12 +58,16 @@ def train_regenerator(
         samples: some X to generate for at each evaluation.
         on_bad_example: `"raise"`, or `"skip"` to leave out examples that cannot be read and say how many.
         resume: go on where the run in `output_folder` was interrupted; begin where there is none.
+        overwrite: begin anew where there is a run in `output_folder`. It replaces what that run made, and nothing else.
         report_to: names of accelerate's trackers, such as `"tensorboard"` or `"trackio"`.
+        license: of the weights, for the card, by its name on the Hub; it must allow for those of the parts and data.
 
     Raises:
         ValueError: for a column that is missing, an example that cannot be read, an argument that would have no
-            effect or a run that was begun otherwise, before anything is trained.
-        OSError: if `output_folder` cannot be written to or is in use, before anything is trained.
+            effect, a run that was begun otherwise, or an `output_folder` that holds a run where neither `resume` nor
+            `overwrite` is given, or something that no run made; before anything is trained.
+        OSError: if `output_folder` cannot be written to or is in use, before anything is trained; or if its disk is
+            full later, after which `resume` goes on.
         TrainingInterrupted: on Ctrl-C or SIGTERM, after saving.
     """
     asked = {"extractor": extractor, "prior": prior, "decoder": decoder, "joint": joint}
@@ -72,21 +77,23 @@ def train_regenerator(
     check_trackers(report_to)
     if samples:
         processor(source=list(samples))
-    folder = RunFolder(output_folder, resume)
+    folder = RunFolder(output_folder, resume, overwrite)
     with folder.claimed(0 if resume else needed_bytes(model, data)):
         data = data.checked(model, processor, on_bad_example)
-        run = _Run(model, processor, data, folder, samples, extractor_losses, report_to)
-        folder.begin(identity(model, processor, asked, data, extractor_losses), run.learners)
+        run = _Run(model, processor, data, folder, samples, extractor_losses, report_to, license)
+        contents, facts = data.contents(folder.found or {})
+        common = identity(model, processor, asked, data, extractor_losses) | contents
+        folder.begin(common, run.learners, facts)
         return run.train(asked)
 
 
 class _Run:
     """The stages of one run, in their order."""
 
-    def __init__(self, model, processor, data, folder, samples, losses, report_to):
+    def __init__(self, model, processor, data, folder, samples, losses, report_to, license):
         self.model, self.folder, self.losses, self.report_to = model, folder, losses, report_to
         self.inputs = StageInputs(model, processor, data, folder.path / "representations")
-        self.output = RunOutput(model, processor, data, folder, samples)
+        self.output = RunOutput(model, processor, data, folder, samples, license)
         self.results: list[StageResult] = []
 
     @property

@@ -4,21 +4,25 @@ The states are those of the whole module, by the names of its parameters, so a r
 processes.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-import shutil
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..runtime.files import remove_files
 from .arguments import StageArguments, StageResult
 
 TENSORS, FACTS = "state.safetensors", "state.json"
 FINAL, BEST, RESULT = "final.safetensors", "best.safetensors", "result.json"
+WHOLE = r"step-\d{8}"
+CHECKPOINT = rf"{WHOLE}|\.{WHOLE}(\.old)?\.tmp"  # older versions wrote those with a dot
 # what may differ when a stage is resumed: it does not change what is learned
 FREE = ("eval_every", "save_every", "num_workers", "gradient_accumulation_steps")
 
@@ -90,50 +94,69 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Writes a safetensors file atomically."""
     from safetensors.torch import save_file
 
-    scratch = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, str(scratch))
-    os.replace(scratch, path)
+    with _scratch(path) as scratch:
+        save_file(tensors, str(scratch))
 
 
 def save_json(path: Path, content: Any) -> None:
     """Writes a JSON file atomically."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    os.replace(scratch, path)
+    with _scratch(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """A file to write to, which gets the name `path` when it is whole, and vanishes when that fails."""
+    scratch = path.with_name(_scratch_name(path.name))
+    scratch.unlink(missing_ok=True)  # a link would be written through
+    try:
+        yield scratch
+        os.replace(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def _scratch_name(name: str) -> str:
+    return f".{name}.tmp"
+
+
+def own_names(*names: str) -> list[str]:
+    """What `save_tensors` and `save_json` may have left of files with these names."""
+    return [each for name in names for each in (name, _scratch_name(name))]
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
     """Writes the checkpoint of a step and then removes the older ones; for the main process."""
     place = folder / f"step-{step:08d}"
-    scratch = folder / f".{place.name}.tmp"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    save_tensors(scratch / TENSORS, tensors)
-    save_json(scratch / FACTS, facts)
-    if place.exists():
-        os.replace(place, folder / f".{place.name}.old.tmp")
-    os.replace(scratch, place)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / FACTS).unlink(missing_ok=True)
+    save_tensors(place / TENSORS, tensors)
+    save_json(place / FACTS, facts)  # last: it says that the checkpoint is whole
     remove_checkpoints(folder, but=place)
 
 
 def remove_checkpoints(folder: Path, but: Path | None = None) -> None:
-    """Removes the checkpoints of a stage, whole and half-written ones."""
-    for old in folder.glob("step-*"):
+    """Removes the checkpoints of a stage, whole and half-written ones, and nothing else."""
+    for old in _checkpoints(folder, CHECKPOINT):
         if old != but:
-            os.replace(old, folder / f".{old.name}.old.tmp")  # removing takes time, and half a checkpoint is none
-    for old in folder.glob(".step-*.tmp"):
-        shutil.rmtree(old)
+            remove_files(old, own_names(FACTS, TENSORS))
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
     """The latest checkpoint of a stage as `(tensors, facts)`, or `None` if there is none."""
     from safetensors.torch import load_file
 
-    found = sorted(folder.glob("step-*"))
+    found = [place for place in _checkpoints(folder, WHOLE) if (place / FACTS).is_file()]
     if not found:
         return None
     facts = json.loads((found[-1] / FACTS).read_text(encoding="utf-8"))
     return load_file(str(found[-1] / TENSORS)), facts
+
+
+def _checkpoints(folder: Path, named: str) -> list[Path]:
+    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [place for place in places if re.fullmatch(named, place.name) and not place.is_symlink()]
 
 
 def _options(cpu_offload: bool):
@@ -197,7 +220,6 @@ def check_same(folder: Path, before: dict, now: dict) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Removes what another run of the stage left; for the main process."""
+    """Removes what another run of the stage left, and nothing else; for the main process."""
     remove_checkpoints(folder)
-    for name in (RESULT, FINAL, BEST):
-        (folder / name).unlink(missing_ok=True)
+    remove_files(folder, own_names(RESULT, FINAL, BEST))

@@ -1,105 +1,184 @@
-"""The folder of a run: one run at a time, begun anew or continued as it was begun."""
+"""The folder of a run: one run at a time, begun anew or continued as it was begun, among what others keep there."""
 
 import contextlib
 import json
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..runtime.files import check_output_folder
+from ..runtime.files import check_output_folder, disk_errors_told, only_writer, remove_files, remove_scratch
 from ..runtime.processes import processes
-from .checkpoints import remove_checkpoints, save_json, save_tensors, weights_of
+from .checkpoints import clear, own_names, remove_checkpoints, save_json, save_tensors, weights_of
 
-RUN, START = "run.json", "start.safetensors"
-PATIENCE = 8  # seconds for readers of a killed run to let go of the folder
+RUN, START, SUMMARY = "run.json", "start.safetensors", "training_summary.json"
+LOGS = ("events.out.tfevents.*", "hparams.yml")  # what accelerate's tracker for tensorboard writes
+OF_A_RUN = ("stages", "model", "samples", SUMMARY)
 
 
 class RunFolder:
     """Where a run keeps what it needs to go on.
 
+    `stages/run.json` marks the folder as one of a run, and names what the run made in it: that is all that a later run
+    replaces or removes.
+
     Args:
         path: the output folder of the run; `path/stages` holds the state of each stage.
         resume: go on with the run that is there.
+        overwrite: begin anew where there is a run.
+
+    Raises:
+        ValueError: if both are asked for.
     """
 
-    def __init__(self, path: str | os.PathLike, resume: bool = False):
-        self.path, self.resume = Path(path), resume
-        self.stages = self.path / "stages"
+    def __init__(self, path: str | os.PathLike, resume: bool = False, overwrite: bool = False):
+        self.path, self.resume, self.overwrite = Path(path), resume, overwrite
+        self.stages, self.model = self.path / "stages", self.path / "model"
+        if resume and overwrite:
+            raise ValueError(f"`resume` goes on with the run in {path}, `overwrite` begins anew: give one of the two.")
 
     @contextlib.contextmanager
     def claimed(self, needed_bytes: int = 0) -> Iterator["RunFolder"]:
-        """Proves that the folder can be written to and keeps other runs out of it.
+        """Proves that the folder can be written to and is free for this run, and keeps other runs out of it.
 
         Raises:
-            OSError: if it cannot be written to, lacks space, or belongs to a run that is still going.
+            ValueError: if it holds another run, or something else where this one would write.
+            OSError: if it cannot be written to, now or later, lacks space, or belongs to a run that is still going.
         """
-        from filelock import FileLock, Timeout
-
         if not processes().is_main_process:
+            self._check_free()
             yield self
             return
+        told = "make room, and `resume=True` (`--resume`) goes on from what was saved last"
         check_output_folder(self.path, needed_bytes)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=PATIENCE)
-        except Timeout as error:
-            raise OSError(f"another run is writing to the output folder {self.path}.") from error
-        for left in self.path.glob(".model.*"):  # by a run that was killed while it wrote
-            if (left / "old").is_dir() and not (self.path / "model").exists():
-                os.replace(left / "old", self.path / "model")
-            shutil.rmtree(left)
-        try:
+        with disk_errors_told(self.path, told), only_writer(self.path / ".lock", self.path):
+            self._check_free()
+            remove_scratch(self.model)
+            for left in self.path.glob(".model.*/old"):  # by an older version that was killed while it replaced it
+                if self.found and not self.model.exists() and not left.is_symlink():
+                    os.replace(left, self.model)
+                    remove_files(left.parent, [])
             yield self
-        finally:
-            lock.release()
-            (self.path / ".lock").unlink(missing_ok=True)
 
-    def begin(self, identity: dict[str, Any], model: torch.nn.Module) -> None:
+    def _check_free(self) -> None:
+        links = [name for name in (*OF_A_RUN, *(f"stages/{stage}" for stage in self._stages())) if self._is_link(name)]
+        if links:
+            raise ValueError(
+                f"{self.path / links[0]} is a link, which a run does not write through: move it away, or give another "
+                "output folder."
+            )
+        if self.found is None:
+            for name in OF_A_RUN:
+                if (holds := self._holds(self.path / name)) is not None:
+                    raise ValueError(
+                        f"the output folder {self.path} holds {name}{holds}, which no run has marked as its own: move "
+                        "it away, or give another folder."
+                    )
+        elif not self.resume and not self.overwrite:
+            state = "" if self.found["finished"] else " that is not finished"
+            raise ValueError(
+                f"{self.path} holds a run{state}: pass `resume=True` (`--resume`) to go on with it, or "
+                "`overwrite=True` (`--overwrite`) to begin anew in its place."
+            )
+
+    def _is_link(self, name: str) -> bool:
+        return (self.path / name).is_symlink()
+
+    def _holds(self, place: Path) -> str | None:
+        """Something in a place, but for what a run leaves that was killed before it marked anything."""
+        if not place.is_dir():
+            return "" if place.exists() else None
+        others = sorted({path.name for path in place.iterdir()} - {*own_names(START), own_names(RUN)[-1]})
+        return f"/{others[0]}" if others else None
+
+    @property
+    def found(self) -> dict[str, Any] | None:
+        """What the run that is there says of itself."""
+        path = self.stages / RUN
+        if self.stages.is_symlink() or not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        if not isinstance(found, dict) or not isinstance(found.get("identity"), dict) or "finished" not in found:
+            raise ValueError(f"{path} is no file of a run: move it away, or give another output folder.")
+        return found
+
+    def begin(self, identity: dict[str, Any], model: torch.nn.Module, facts: Mapping[str, Any] | None = None) -> None:
         """Starts a run, or brings `model` back to how the run that is continued was started.
 
         Args:
             identity: what a continued run must have in common with the one that was begun, as JSON.
+            facts: what is kept beside it.
 
         Raises:
-            ValueError: if there is an unfinished run and `resume` is false, or a run that was begun with another
+            ValueError: as [`RunFolder.claimed`]; and if the run that is to be continued was begun with another
                 identity, naming the difference.
         """
         from safetensors.torch import load_file
 
-        found = self._found()
-        if self.resume and found is not None:
+        self._check_free()  # still, after all examples have been read
+        found = self.found
+        if self.resume and found is not None and found.get("begun", True):
             different = [key for key in identity if found["identity"].get(key) != json.loads(json.dumps(identity[key]))]
             if different:
                 raise ValueError(
                     f"`resume` cannot go on with the run in {self.path}: it was begun with other "
-                    f"{', '.join(different)}. Begin in another folder, or remove {self.stages}."
+                    f"{', '.join(different)}. Begin in another folder, or with `overwrite` in this one."
                 )
             model.load_state_dict(load_file(str(self.stages / START)))
             return
-        if found is not None and not found["finished"]:
-            raise ValueError(
-                f"{self.path} holds a run that is not finished: pass `resume=True` (`--resume`) to go on with it, or "
-                f"remove {self.stages} to begin anew."
-            )
         self.resume = False
         processes().wait_for_everyone()  # all have looked before it is written
         if processes().is_main_process:
-            shutil.rmtree(self.stages, ignore_errors=True)  # what a finished run left must not be taken for this one's
-            self.stages.mkdir(parents=True)
+            before = self._stages()
+            own = {"finished": False, "identity": identity, "facts": facts, "model": sorted(self.model_files)}
+            self.stages.mkdir(parents=True, exist_ok=True)
+            # first of all, so that whatever is there from now on is known to be a run's
+            save_json(
+                self.stages / RUN, {**own, "begun": False, "stages": sorted({*before, *identity.get("stages", ())})}
+            )
+            for stage in before:  # what another run left must not be taken for this one's
+                _remove_stage(self.stages / stage)
             save_tensors(self.stages / START, weights_of(model))
-            save_json(self.stages / RUN, {"finished": False, "identity": identity})
+            save_json(self.stages / RUN, {**own, "begun": True, "stages": list(identity.get("stages", ()))})
         processes().wait_for_everyone()
+
+    def note_model(self, names: Iterable[str]) -> None:
+        """Marks files of `model/` as the run's own; for the main process, before they are there."""
+        save_json(self.stages / RUN, {**self.found, "model": sorted({*self.model_files, *names})})
+
+    @property
+    def model_files(self) -> list[str]:
+        """The files of `model/` that runs have made."""
+        return (self.found or {}).get("model", [])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run that is there has nothing left to do."""
+        return bool(self.found and self.found["finished"])
 
     def finish(self) -> None:
         """Marks the run as finished; for the main process."""
-        for stage in self.stages.iterdir():
-            remove_checkpoints(stage)
-        save_json(self.stages / RUN, {**self._found(), "finished": True})
+        for stage in self._stages():
+            remove_checkpoints(self.stages / stage)
+        save_json(self.stages / RUN, {**self.found, "finished": True})
 
-    def _found(self) -> dict[str, Any] | None:
-        path = self.stages / RUN
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    def _stages(self) -> list[str]:
+        """The stages of the run that is there, and of those before it that were not cleared away; plain names."""
+        found = self.found or {}
+        names = found.get("stages", found.get("identity", {}).get("stages", []))
+        return [name for name in names if isinstance(name, str) and Path(name).name == name]
+
+
+def _remove_stage(folder: Path) -> None:
+    """Removes what a run made of a stage."""
+    logs = folder / "logs" / "regen_hf"
+    if not any(each.is_symlink() for each in (folder, logs.parent, logs)):
+        for place in sorted([logs, *logs.glob("*/")], reverse=True):  # as deep as trackers go, the deepest first
+            remove_files(place, [path.name for name in LOGS for path in place.glob(name)])
+        remove_files(logs.parent, [])
+    clear(folder)

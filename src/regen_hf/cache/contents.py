@@ -1,0 +1,171 @@
+"""What the rows of a dataset and the files behind them hold, and by what it is seen that they have not changed."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+ROWS = 1000  # that are read at once
+_READ: dict[str, str] = {}
+"""The contents of what was read in this process, by its facts."""
+
+PATH = re.compile(r"(?s)(.*[/\\].*|[^\n]*\.\w{1,5})")  # what a text must look like to be looked for as a file
+
+
+def data_facts(dataset) -> str:
+    """A digest of what can be told of a dataset without reading it.
+
+    That is what `datasets` calls its fingerprint, and size, times and place on the disk of each file behind it. While
+    they are the same, the contents are. When they differ, the contents may still be the same: a file may have been
+    touched, or moved.
+    """
+    told = hashlib.sha256(reference(dataset).encode())
+    for source in () if hasattr(dataset, "_fingerprint") else _sources(dataset):
+        told.update((source if isinstance(source, str) else data_facts(source)).encode())
+    for path in sorted({*_cache_files(dataset), *_files_behind(dataset)}):
+        found = os.stat(path)
+        told.update(json.dumps([path, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]).encode())
+    return told.hexdigest()
+
+
+def data_contents(dataset) -> str:
+    """A digest of the contents of a dataset: its rows in their order, and the files that they, or a stream, refer to.
+
+    Of a stream, the rows are told by its files, or by the datasets that it is made of. Of one from elsewhere, it can
+    tell only the addresses of the files and its first example, and of any stream not what a `map` or `filter` makes of
+    examples further on.
+    """
+    if (facts := data_facts(dataset)) not in _READ:
+        told = hashlib.sha256()
+        if hasattr(dataset, "_fingerprint"):
+            _read_rows(dataset, told)
+        else:
+            told.update(reference(dataset).encode())
+            for source in _sources(dataset):
+                told.update((os.path.basename(source) if isinstance(source, str) else data_contents(source)).encode())
+        for path in sorted(set(_files_behind(dataset))):
+            told.update(f"{os.path.basename(path)} ".encode())
+            _read_file(path, told)
+        _READ[facts] = told.hexdigest()
+    return _READ[facts]
+
+
+def reference(dataset) -> str:
+    """How `datasets` tells a dataset from others, which is not by the contents of its files.
+
+    A stream tells its name, configuration, version, splits, number of files and first example.
+    """
+    if hasattr(dataset, "_fingerprint"):
+        return dataset._fingerprint
+    from datasets.fingerprint import Hasher
+
+    info = dataset.info
+    splits = {name: split.num_examples for name, split in (info.splits or {}).items()}
+    told = [info.builder_name, info.dataset_name, info.config_name, str(info.version), splits, str(dataset.split)]
+    raw = dataset.decode(False) if dataset.features else dataset
+    return json.dumps([*told, dataset.num_shards, Hasher.hash(next(iter(raw), None))])
+
+
+def _read_rows(dataset, told) -> None:
+    """Adds to a digest what the rows hold, in whatever way they are stored and cut into pieces."""
+    import pyarrow
+    from datasets.fingerprint import Hasher
+
+    format = dataset.format
+    if format["type"] is not None:  # it may hold a function, by which examples are transformed
+        told.update(Hasher.hash([format["type"], format["format_kwargs"]]).encode())
+    features = re.sub(r',? ?"decode": (true|false)', "", json.dumps(dataset.features.to_dict(), sort_keys=True))
+    told.update(f"{features} {len(dataset)}".encode())
+    for batch in dataset.with_format("arrow").iter(ROWS):
+        batch = batch.replace_schema_metadata(None)
+        step = ROWS if batch.nbytes < 2**30 else 1  # an array holds no more than twice as much
+        for start in range(0, len(batch), step):
+            rows = np.arange(start, min(start + step, len(batch)))
+            sink = pyarrow.BufferOutputStream()
+            with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
+                stream.write_table(batch.take(rows).combine_chunks())  # `take` leaves nothing of what is around them
+            told.update(sink.getvalue())
+
+
+def _cache_files(dataset) -> list[str]:
+    return [os.path.abspath(each["filename"]) for each in getattr(dataset, "cache_files", ())]
+
+
+def _files_behind(dataset) -> Iterator[str]:
+    """The local files that the rows refer to, or that a stream reads."""
+    if hasattr(dataset, "_fingerprint"):
+        for column in dataset.data.columns:
+            yield from _existing(path for chunk in column.chunks for path in _paths(chunk))
+        return
+    yield from _existing(source for source in _sources(dataset) if isinstance(source, str))
+    if dataset.features is not None:
+        dataset = dataset.decode(False)
+    if any(True for example in dataset.take(1) for _ in _existing(_named(example))):  # else they are not read for it
+        for example in dataset:
+            yield from _existing(_named(example))
+
+
+def _sources(stream) -> list[Any]:
+    """What a stream reads: the paths or addresses of files, and datasets."""
+    found, waiting = [], [stream._ex_iterable]
+    while waiting:
+        each = waiting.pop()
+        waiting += [getattr(each, "ex_iterable", None), *getattr(each, "ex_iterables", ())] if each is not None else []
+        found += _leaves(getattr(each, "kwargs", {}))
+    return sorted(each for each in found if isinstance(each, str)) + [e for e in found if not isinstance(e, str)]
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, str | os.PathLike):
+        return [os.fspath(value)]
+    if hasattr(value, "_fingerprint"):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [leaf for each in values for leaf in _leaves(each)]
+
+
+def _paths(array) -> Iterator[str]:
+    """The texts in an Arrow array of whatever kind that may be paths; bytes in it are not read."""
+    from pyarrow import types
+
+    if hasattr(array, "storage"):
+        array = array.storage
+    kind = array.type
+    if types.is_struct(kind):
+        names = [kind.field(i).name for i in range(kind.num_fields)]
+        if {"bytes", "path"} <= set(names):  # as datasets has pictures and sounds: one of both
+            array, names = array.filter(array.field("bytes").is_null()), ["path"]
+        for name in names:
+            yield from _paths(array.field(name))
+    elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        yield from _paths(array.flatten())
+    elif types.is_string(kind) or types.is_large_string(kind):
+        yield from filter(None, array.to_pylist())
+
+
+def _named(value: Any) -> Iterator[str]:
+    """The texts in an example that may be paths."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict) and {"bytes", "path"} <= value.keys():
+        yield from [value["path"]] if value["bytes"] is None and value["path"] else []
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _named(each)
+
+
+def _existing(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        name = name.rsplit("::", 1)[-1]  # of something within an archive, the archive
+        if len(name) < 4096 and "\0" not in name and PATH.fullmatch(name) and os.path.isfile(name):
+            yield os.path.abspath(name)
+
+
+def _read_file(path: str, told) -> None:
+    with open(path, "rb") as file:
+        while piece := file.read(2**20):
+            told.update(piece)
