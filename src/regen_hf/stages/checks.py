@@ -12,10 +12,15 @@ from ..processing_regeneration import RegenerationProcessor
 from ..runtime.data_checks import is_stream
 from ..training.arguments import StageArguments
 from .data import RunData
+from .lora import has_adapters
 
 
 def check_stages(
-    model: RegenerationModel, asked: Mapping[str, StageArguments], data: RunData, losses: Sequence[nn.Module]
+    model: RegenerationModel,
+    asked: Mapping[str, StageArguments],
+    data: RunData,
+    losses: Sequence[nn.Module],
+    measure_statistics: bool = False,
 ) -> None:
     """Raises `ValueError` for arguments of [`train_regenerator`] that a stage could not follow or would not use."""
     if not asked:
@@ -30,6 +35,10 @@ def check_stages(
         raise ValueError(f"`unpaired` is for the stages extractor and decoder; those asked for are {list(asked)}.")
     if data.representations is not None and ("extractor" in asked or not asked.keys() & {"prior", "decoder"}):
         raise ValueError(f"`representations` are for prior and decoder alone; the stages asked for are {list(asked)}.")
+    if measure_statistics and not asked.keys() - {"extractor"}:
+        raise ValueError("`measure_statistics` is for the stages prior, decoder and joint, none of which is asked for.")
+    if measure_statistics and has_adapters(model):
+        raise ValueError("`measure_statistics` cannot be had with adapters, which are saved without statistics.")
     varies = None in model.config.extractor_config.representation_spec.shape
     places = {"extractor": model.extractor, "prior": model.prior, "decoder": model.decoder_model, "joint": model}
     for name, arguments in asked.items():
@@ -62,6 +71,7 @@ def identity(
     asked: Mapping[str, StageArguments],
     data: RunData,
     losses: Sequence[nn.Module],
+    measure_statistics: bool = False,
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the one that was begun; stages compare their arguments."""
     return {
@@ -72,5 +82,6 @@ def identity(
         "adapters": {name: str(config) for name, config in getattr(model, "peft_config", {}).items()},
         "processor": repr((processor.source.to_dict(), processor.target.to_dict())),
         "extractor_losses": [f"{loss} {getattr(loss, 'weight', '')}" for loss in losses],
+        **({"measure_statistics": True} if measure_statistics else {}),  # runs written before do not say it
         **data.fingerprints,
     }

@@ -35,7 +35,7 @@ def add_lora(model: RegenerationModel, parts: Sequence[str], rank: int = 8, alph
 
     if not model.name_or_path:
         raise ValueError("`model` must have been loaded by `from_pretrained`: an adapter names what it belongs to.")
-    if getattr(model, "_hf_peft_config_loaded", False):
+    if has_adapters(model):
         base = model.peft_config["default"].base_model_name_or_path
         raise ValueError(f"`model` has adapters already: load the regenerator without them, from {base}.")
     if not isinstance(rank, int) or rank < 1:
@@ -51,6 +51,11 @@ def add_lora(model: RegenerationModel, parts: Sequence[str], rank: int = 8, alph
     # peft reads this to name the regenerator in the adapters' file; a folder is found from everywhere
     base = os.path.abspath(model.name_or_path) if os.path.isdir(model.name_or_path) else model.name_or_path
     model.peft_config["default"].base_model_name_or_path = base
+
+
+def has_adapters(model: RegenerationModel) -> bool:
+    """Whether adapters were added or loaded."""
+    return bool(getattr(model, "_hf_peft_config_loaded", False))
 
 
 def _checked(model: RegenerationModel, parts: Sequence[str]) -> list[str]:

@@ -21,8 +21,10 @@ from ..training.run_folder import RunFolder
 from ..training.trackers import check_trackers
 from .checks import check_stages, identity, needed_bytes
 from .data import RunData
+from .fitting import StatisticsFitting
 from .inputs import StageInputs
 from .joint import JointModel
+from .lora import has_adapters
 from .output import RunOutput
 
 
@@ -33,7 +35,8 @@ def train_regenerator(
     decoder: StageArguments | None = None, joint: StageArguments | None = None,
     unpaired=None, validation=None, representations: RepresentationCache | None = None,
     extractor_losses: Sequence[nn.Module] = (), samples: Sequence[Any] = (),
-    on_bad_example: str = "raise", resume: bool = False, report_to: Sequence[str] = (),
+    on_bad_example: str = "raise", measure_statistics: bool = False, resume: bool = False,
+    report_to: Sequence[str] = (),
 ) -> list[StageResult]:  # fmt: skip
     """Trains the stages that have arguments, in their order, and keeps what they give.
 
@@ -56,6 +59,8 @@ def train_regenerator(
         extractor_losses: further losses for the extractor, such as [`PerceptualLoss`] and [`AdversarialLoss`].
         samples: some X to generate for at each evaluation.
         on_bad_example: `"raise"`, or `"skip"` to leave out examples that cannot be read and say how many.
+        measure_statistics: measure mean and deviation of Y′ and of Y again for the parts that are trained. Those that
+            a part has belong to its weights, or to the autoencoder whose config says them, and are kept otherwise.
         resume: go on where the run in `output_folder` was interrupted; begin where there is none.
         report_to: names of accelerate's trackers, such as `"tensorboard"` or `"trackio"`.
 
@@ -68,24 +73,26 @@ def train_regenerator(
     asked = {"extractor": extractor, "prior": prior, "decoder": decoder, "joint": joint}
     asked = {name: arguments for name, arguments in asked.items() if arguments is not None}
     data = RunData(dataset, source_column, target_column, unpaired, validation, representations)
-    check_stages(model, asked, data, extractor_losses)
+    check_stages(model, asked, data, extractor_losses, measure_statistics)
     check_trackers(report_to)
     if samples:
         processor(source=list(samples))
     folder = RunFolder(output_folder, resume)
     with folder.claimed(0 if resume else needed_bytes(model, data)):
         data = data.checked(model, processor, on_bad_example)
-        run = _Run(model, processor, data, folder, samples, extractor_losses, report_to)
-        folder.begin(identity(model, processor, asked, data, extractor_losses), run.learners)
+        stale = model.extractor.config.normalization if "extractor" in asked else None
+        fitting = StatisticsFitting(measure_statistics, has_adapters(model), stale)
+        run = _Run(model, processor, data, folder, samples, extractor_losses, report_to, fitting)
+        folder.begin(identity(model, processor, asked, data, extractor_losses, measure_statistics), run.learners)
         return run.train(asked)
 
 
 class _Run:
     """The stages of one run, in their order."""
 
-    def __init__(self, model, processor, data, folder, samples, losses, report_to):
+    def __init__(self, model, processor, data, folder, samples, losses, report_to, fitting):
         self.model, self.folder, self.losses, self.report_to = model, folder, losses, report_to
-        self.inputs = StageInputs(model, processor, data, folder.path / "representations")
+        self.inputs = StageInputs(model, processor, data, folder.path / "representations", fitting)
         self.output = RunOutput(model, processor, data, folder, samples)
         self.results: list[StageResult] = []
 
