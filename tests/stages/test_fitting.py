@@ -62,7 +62,7 @@ def test_again_is_once():
 
 
 def test_data_that_is_grossly_unlike_what_is_kept_is_told_with_both():
-    with pytest.warns(UserWarning, match="Reads keeps .* mean 4, deviation 1.* mean 40, .*set `measure_statistics`"):
+    with pytest.warns(UserWarning, match="Reads keeps .* mean 4, deviation 1.*mean 40, .*set `measure_statistics`"):
         StatisticsFitting().fit(Reads(made=4.0), batches(40.0), batches(7.0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -85,10 +85,10 @@ def test_a_trained_prior_keeps_its_statistics_unless_asked(tmp_path):
     few = {"dataset": FEW, "prior": None}
     for stage in ("prior", "joint"):
         model = load(tmp_path / "first" / "model")
-        run(tmp_path / stage, "identity", model=model, **{**few, stage: arguments(1)})
+        run(tmp_path / stage, "identity", model=model, **{**few, stage: arguments(2)})
         assert statistics(model) == before
     model = load(tmp_path / "first" / "model")
-    run(tmp_path / "again", "identity", model=model, dataset=FEW, prior=arguments(1), measure_statistics=True)
+    run(tmp_path / "again", "identity", model=model, dataset=FEW, prior=arguments(2), measure_statistics=True)
     assert statistics(model)["prior.statistics"][:3] == pytest.approx([1.0, -1.0, -1.0], abs=1e-3)
     model = load(tmp_path / "first" / "model")
     add_lora(model, ["prior"])
@@ -98,21 +98,25 @@ def test_a_trained_prior_keeps_its_statistics_unless_asked(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*keeps its statistics")
 def test_what_a_pretrained_autoencoder_says_is_kept_until_it_is_trained_here(tmp_path):
+    def model():
+        extractor = tiny.autoencoder_extractor(tiny.kl())
+        return RegenerationModel.from_components(extractor, tiny.diffusion_prior((4, 8, 8)))
+
     known = pytest.approx([0.0] * 4 + [1 / 0.18215] * 4)
-    model, _ = run(tmp_path / "prior", extractor=None, prior=arguments(1))
-    assert statistics(model)["prior.statistics"] == known
-    model, _ = run(tmp_path / "both", extractor=arguments(1), prior=arguments(1))
-    assert max(statistics(model)["prior.statistics"][4:]) < 2.5
+    kept, _ = run(tmp_path / "prior", model=model(), extractor=None, prior=arguments(2))
+    assert statistics(kept)["prior.statistics"] == known
+    trained, _ = run(tmp_path / "both", model=model(), extractor=arguments(2), prior=arguments(2))
+    assert max(statistics(trained)["prior.statistics"][4:]) < 2.5
 
 
 def test_joint_training_alone_measures_every_part(tmp_path):
-    model, _ = run(tmp_path / "rows", "lowres", prior=None, decoder=None, joint=arguments(1))
+    model, _ = run(tmp_path / "rows", "lowres", prior=None, decoder=None, joint=arguments(2))
     found = statistics(model)
     assert len(found) == 3 and all(each[3:] != [1.0] * 3 for each in found.values())
     target = tiny.processor()(target=pairs()["image"])["target"]
     assert found["decoder_model.statistics"][:3] == pytest.approx(target.mean((0, 2, 3)).tolist(), abs=1e-4)
     streamed, _ = run(
-        tmp_path / "stream", "lowres", prior=None, decoder=None, joint=arguments(1),
+        tmp_path / "stream", "lowres", prior=None, decoder=None, joint=arguments(2),
         dataset=pairs().to_iterable_dataset(),
     )  # fmt: skip
     for name, each in statistics(streamed).items():

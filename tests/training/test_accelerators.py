@@ -1,12 +1,19 @@
+import os
+import random
 import warnings
+from contextlib import nullcontext
 from types import SimpleNamespace
 
+import numpy
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from lines import Line, data, run, weights
 
-from regen_hf import StageArguments
+from regen_hf import StageArguments, train
 from regen_hf.training import accelerators
-from regen_hf.training.accelerators import make_accelerator
+from regen_hf.training.accelerators import make_accelerator, undisturbed
 
 
 def test_each_stage_has_its_own_precision(tmp_path):
@@ -47,3 +54,58 @@ def test_sharding_that_would_not_happen_is_told(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.warns(UserWarning, match="FSDP was asked for, but accelerate shards on several GPUs only, not on cpu"):
         make_accelerator(StageArguments(max_steps=1), (), None)
+
+
+STATES = (PartialState, AcceleratorState, GradientState)
+
+
+@pytest.fixture
+def no_accelerator():
+    for state in STATES:
+        state._shared_state.clear()
+
+
+def of_the_process():
+    states = [dict(state._shared_state) for state in STATES]
+    return states, dict(os.environ), random.random(), numpy.random.rand(), torch.rand(3).tolist()
+
+
+@pytest.mark.usefixtures("no_accelerator")
+@pytest.mark.parametrize("evaluate", [None, lambda step: 1 / 0])
+@pytest.mark.parametrize("mine", [False, True])
+def test_what_belongs_to_the_process_is_left_as_it_was(mine, evaluate):
+    def seeded():
+        random.seed(1), numpy.random.seed(1), torch.manual_seed(1)
+
+    accelerator = Accelerator(mixed_precision="bf16", gradient_accumulation_steps=2) if mine else None
+    module = Line()
+    seeded()
+    before = of_the_process()
+    seeded()
+    arguments = StageArguments(2, batch_size=16, mixed_precision="no", eval_every=1)
+    with pytest.raises(ZeroDivisionError) if evaluate else nullcontext():
+        train(module, data(), arguments, evaluate=evaluate)
+    assert of_the_process() == before
+    if mine:
+        assert (accelerator.mixed_precision, accelerator.gradient_accumulation_steps) == ("bf16", 2)
+    else:
+        assert Accelerator(mixed_precision="bf16").mixed_precision == "bf16"
+
+
+@pytest.mark.usefixtures("no_accelerator")
+def test_what_is_learned_does_not_depend_on_the_callers_accelerator():
+    alone = weights(run(steps=3)[0])
+    accelerator = Accelerator(gradient_accumulation_steps=4, mixed_precision="bf16")
+    line = accelerator.prepare(Line())
+    with accelerator.accumulate(line):
+        assert not accelerator.sync_gradients
+        assert torch.equal(weights(run(steps=3)[0]), alone)
+        assert not accelerator.sync_gradients
+
+
+def test_variables_that_training_sets_are_the_callers_again(monkeypatch):
+    monkeypatch.setenv("THERE", "before")
+    with pytest.raises(OSError), undisturbed():
+        os.environ.update(THERE="changed", NEW="set")
+        raise OSError
+    assert os.environ["THERE"] == "before" and "NEW" not in os.environ

@@ -33,12 +33,14 @@ def test_the_average_is_what_is_kept():
     plain, averaged = run()[0], run(ema_decay=0.99)[0]
     assert not torch.equal(weights(plain), weights(averaged))
     during = []
+    torch.manual_seed(0)
     module = Line()
     run(module=module, ema_decay=0.9, eval_every=20, evaluate=lambda step: during.append((step, weights(module))))
     assert [step for step, _ in during] == [20, 40, 60]
     assert torch.equal(during[-1][1], weights(module))
     assert not module.training
     plain = []
+    torch.manual_seed(0)
     module = Line()
     run(module=module, eval_every=20, evaluate=lambda step: plain.append(weights(module)))
     for (_, average), last in zip(during, plain, strict=True):  # the same steps were taken underneath

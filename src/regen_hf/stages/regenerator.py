@@ -13,7 +13,9 @@ from ..losses import ExtractorWithLosses
 from ..modeling_regeneration import RegenerationModel
 from ..processing_regeneration import RegenerationProcessor
 from ..runtime.processes import processes
+from ..training.accelerators import undisturbed
 from ..training.arguments import StageArguments, StageResult
+from ..training.batches import seed_all
 from ..training.checkpoints import load_finished
 from ..training.interruption import TrainingInterrupted
 from ..training.loop import train
@@ -28,6 +30,7 @@ from .lora import has_adapters
 from .output import RunOutput
 
 
+@undisturbed()
 def train_regenerator(
     model: RegenerationModel, processor: RegenerationProcessor, dataset, output_folder: str | os.PathLike, *,
     source_column: str, target_column: str,
@@ -43,7 +46,7 @@ def train_regenerator(
     `output_folder` then holds `model/` (what `pipeline("regeneration")` reads, with a card), `representations/` (the
     extracted Y′), `samples/` (what was generated at each evaluation), `stages/` (what each stage needs to be resumed,
     its logs and its best weights) and `training_summary.json`. Under `accelerate launch` or `torchrun` all processes
-    call it alike.
+    call it alike. What belongs to the process is left as it was, as [`train`] leaves it.
 
     Args:
         model: trained in place; parameters that need no gradient stay as they are.
@@ -151,6 +154,7 @@ class _Run:
 
         result = load_finished(module, folder, arguments) if self.folder.resume else None
         if result is None:
+            seed_all(arguments.seed)  # of what a dataset's own transform draws
             data, validation = read()
             result = train(
                 module, data, arguments, name, evaluate=evaluate, validation=validation, folder=folder,

@@ -1,25 +1,54 @@
-"""accelerate's `Accelerator` as training needs it."""
+"""accelerate's `Accelerator` as training needs it, which leaves that of others as it was."""
 
+import contextlib
 import os
+import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy
 import torch
 
 from ..runtime.processes import processes
 from .arguments import StageArguments
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leaves what belongs to the whole process as it was, whatever happens: all random numbers, the environment, and
+    what accelerate keeps for every `Accelerator` of the process."""
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    states = [(state, dict(state._shared_state)) for state in (PartialState, AcceleratorState, GradientState)]
+    environment, pythons, numpys = dict(os.environ), random.getstate(), numpy.random.get_state()
+    device = torch.accelerator.current_accelerator() or torch.device("cuda")
+    try:
+        with torch.random.fork_rng(range(torch.accelerator.device_count()), device_type=device.type):
+            yield
+    finally:
+        random.setstate(pythons)
+        numpy.random.set_state(numpys)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
+        # which processes there are was found out here, and stays so where there are several
+        found = states if states[0][1] or PartialState().num_processes == 1 else states[1:]
+        for state, before in found:
+            state._shared_state.clear()
+            state._shared_state.update(before)
+
+
 def make_accelerator(arguments: StageArguments, report_to: Sequence[str], folder: Path | None):
     """An `Accelerator` for one stage; trackers write to `folder/logs`."""
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
+    from accelerate.state import AcceleratorState, GradientState
     from accelerate.utils import DistributedDataParallelKwargs, DistributedType, GradientAccumulationPlugin, set_seed
 
     set_seed(arguments.seed)
     # else every stage of a process has the precision of the first
     AcceleratorState._reset_state(reset_partial_state=processes().distributed_type == DistributedType.FSDP)
+    GradientState._reset_state()
     precision = arguments.mixed_precision
     if precision == "auto":
         precision = "bf16" if computes_bf16() else "no"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .accelerators import computes_bf16, make_accelerator
+from .accelerators import computes_bf16, make_accelerator, undisturbed
 from .arguments import StageArguments, StageResult
 from .batches import Batches, StreamedBatches, batch_seed, seed_all
 from .checkpoints import (
@@ -34,6 +34,7 @@ from .sharding import copy_weights, is_sharded, sharding_copy
 from .trackers import check_trackers, start_trackers
 
 
+@undisturbed()
 def train(
     module: nn.Module,
     data: Batches | StreamedBatches,
@@ -52,7 +53,8 @@ def train(
     Every parameter that requires a gradient is trained. At the end, and while `evaluate` is called, the weights are
     their moving average, where there is one. Batches and noise are functions of the seed and the number of the batch,
     so on the same hardware a resumed run ends with the very weights of one that was never interrupted. Ctrl-C and
-    SIGTERM end training after the step, save a checkpoint, leave the weights ready to be saved and raise.
+    SIGTERM end training after the step, save a checkpoint, leave the weights ready to be saved and raise. What belongs
+    to the process is left as it was: its random numbers, its environment, an `Accelerator` of the caller's.
 
     Args:
         evaluate: called on the main process at each evaluation with the step; it may return a file to show.
