@@ -10,10 +10,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from lines import Line, data, run, weights
+from torch import nn
 
 from regen_hf import StageArguments, train
 from regen_hf.training import accelerators
-from regen_hf.training.accelerators import make_accelerator, undisturbed
+from regen_hf.training.accelerators import keep_in_float32, make_accelerator, undisturbed
 
 
 def test_each_stage_has_its_own_precision(tmp_path):
@@ -109,3 +110,47 @@ def test_variables_that_training_sets_are_the_callers_again(monkeypatch):
         os.environ.update(THERE="changed", NEW="set")
         raise OSError
     assert os.environ["THERE"] == "before" and "NEW" not in os.environ
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_learns_is_in_float32_for_good(dtype):
+    torch.manual_seed(0)
+    module = Line().to(dtype)
+    module.blocks.requires_grad_(False)
+    module.register_buffer("count", torch.tensor(3))
+    before = weights(module).float()
+    with pytest.warns(UserWarning, match=f"training is in {dtype}".replace("torch.", "") + ".* kept in float32"):
+        run(module=module, steps=3, learning_rate=1e-6)
+    assert {p.dtype for p in module.parameters()} == {torch.float32} and module.count.dtype == torch.long
+    moved = weights(module) != before
+    assert moved[-5:].all() and not moved[:-5].any()  # what is frozen is what it was
+
+
+def test_adapters_alone_become_float32():
+    class Adapted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.base_layer, self.lora_a = nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2)
+
+    module = nn.Sequential(Adapted()).to(torch.bfloat16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keep_in_float32(module, "prior")
+    assert [p.dtype for p in module.parameters()] == [torch.bfloat16] * 2 + [torch.float32] * 2
+
+
+def test_what_does_not_learn_keeps_its_dtype():
+    module = nn.Linear(2, 2).to(torch.bfloat16).requires_grad_(False)
+    keep_in_float32(module, "prior")
+    wide = nn.Linear(2, 2).double()
+    keep_in_float32(wide, "prior")
+    assert module.weight.dtype == torch.bfloat16 and wide.weight.dtype == torch.double
+
+
+@pytest.mark.parametrize("launched", [False, True])
+def test_fp16_on_a_cpu_is_refused(monkeypatch, launched):
+    if launched:
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    arguments = StageArguments(max_steps=1, mixed_precision=None if launched else "fp16")
+    with pytest.raises(ValueError, match="`mixed_precision` must not be 'fp16' on a CPU"):
+        make_accelerator(arguments, (), None)

@@ -10,6 +10,7 @@ from ..cache.fingerprints import config_text
 from ..modeling_regeneration import RegenerationModel
 from ..processing_regeneration import RegenerationProcessor
 from ..runtime.data_checks import is_stream
+from ..training.accelerators import check_precision
 from ..training.arguments import StageArguments
 from .data import RunData
 from .lora import has_adapters
@@ -42,6 +43,7 @@ def check_stages(
     varies = None in model.config.extractor_config.representation_spec.shape
     places = {"extractor": model.extractor, "prior": model.prior, "decoder": model.decoder_model, "joint": model}
     for name, arguments in asked.items():
+        check_precision(arguments)
         part = places[name]
         if not any(p.requires_grad for p in part.parameters()):
             raise ValueError(f"`{name}` asks to train {type(part).__name__}, which has no parameter to train.")

@@ -13,7 +13,7 @@ from ..losses import ExtractorWithLosses
 from ..modeling_regeneration import RegenerationModel
 from ..processing_regeneration import RegenerationProcessor
 from ..runtime.processes import processes
-from ..training.accelerators import undisturbed
+from ..training.accelerators import keep_in_float32, undisturbed
 from ..training.arguments import StageArguments, StageResult
 from ..training.batches import seed_all
 from ..training.checkpoints import load_finished
@@ -146,6 +146,11 @@ class _Run:
 
     def _train(self, name: str, module: nn.Module, arguments: StageArguments, read: Callable[[], tuple]) -> None:
         folder = self.folder.stages / name
+        for part in (
+            (self.model.extractor, self.model.prior, self.model.decoder_model) if name == "joint" else (module,)
+        ):
+            if part is not None:  # in joint training the parts that are frozen keep their dtype
+                keep_in_float32(part, name)
 
         def evaluate(step: int) -> Path | None:
             shown = self.output.save_samples(name, step)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .accelerators import computes_bf16, make_accelerator, undisturbed
+from .accelerators import computes_bf16, keep_in_float32, make_accelerator, undisturbed
 from .arguments import StageArguments, StageResult
 from .batches import Batches, StreamedBatches, batch_seed, seed_all
 from .checkpoints import (
@@ -50,11 +50,12 @@ def train(
 ) -> StageResult:
     """Trains any module whose `forward` takes a batch and returns an output with a `loss`.
 
-    Every parameter that requires a gradient is trained. At the end, and while `evaluate` is called, the weights are
-    their moving average, where there is one. Batches and noise are functions of the seed and the number of the batch,
-    so on the same hardware a resumed run ends with the very weights of one that was never interrupted. Ctrl-C and
-    SIGTERM end training after the step, save a checkpoint, leave the weights ready to be saved and raise. What belongs
-    to the process is left as it was: its random numbers, its environment, an `Accelerator` of the caller's.
+    Every parameter that requires a gradient is trained, and is in float32 from then on. At the end, and while
+    `evaluate` is called, the weights are their moving average, where there is one. Batches and noise are functions of
+    the seed and the number of the batch, so on the same hardware a resumed run ends with the very weights of one that
+    was never interrupted. Ctrl-C and SIGTERM end training after the step, save a checkpoint, leave the weights ready to
+    be saved and raise. What belongs to the process is left as it was: its random numbers, its environment, an
+    `Accelerator` of the caller's.
 
     Args:
         evaluate: called on the main process at each evaluation with the step; it may return a file to show.
@@ -74,6 +75,7 @@ def train(
     check_trackers(report_to)
     if arguments.keep == "best" and (validation is None or folder is None):
         raise ValueError("`keep` is 'best', which needs validation data and a folder.")
+    keep_in_float32(module, name)
     if resume and (result := load_finished(module, folder, arguments)):
         return result
     loop = _Loop(module, data, arguments, name, evaluate, validation, folder, report_to, log_every)
