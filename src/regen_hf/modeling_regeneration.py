@@ -93,6 +93,13 @@ class RegenerationModel(PreTrainedGenerator):
         within = [] if self.decoder_model is None else self.decoder_model.without_gradient
         return [self.extractor, *self.prior.without_gradient, *within]
 
+    @property
+    def input_limits(self) -> dict[str, tuple[int | None, int | None]]:
+        return self.prior.input_limits
+
+    def check_source(self, **source: torch.Tensor) -> None:
+        self.prior.check_source(**source)
+
     @torch.no_grad()
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
         """Y to Y′."""

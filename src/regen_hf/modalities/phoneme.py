@@ -31,6 +31,10 @@ class PhonemeModality(Modality):
         self.phonemes, self.max_length, self.language, self.stress = list(phonemes), max_length, language, stress
         self._codes = {phoneme: code for code, phoneme in enumerate(self.phonemes)}
 
+    @property
+    def input_sizes(self) -> dict[str, tuple[int, int]]:
+        return {"input_ids": (len(self.phonemes), self.max_length)}
+
     @classmethod
     def from_texts(
         cls, texts: Iterable[str], max_length: int | None = None, language: str = "en-us", stress: bool = False

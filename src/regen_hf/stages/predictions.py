@@ -20,6 +20,7 @@ from ..parts.contracts import PreTrainedGenerator
 from ..parts.outputs import Representation, concatenate
 from ..processing_regeneration import RegenerationProcessor
 from ..training.batches import Batches, Order, Sampling, batch_seed, seed_all
+from ..training.evaluation import in_use
 
 MANY = 8
 """Passes over the data, times the share, of a training that reads nearly all predictions: to look for the others would
@@ -53,15 +54,12 @@ def predict(
         batch = {name: value.to(prior.device) for name, value in batch.items()}
         return prior.generate(**batch, generator=torch.Generator().manual_seed(seed), **generation)
 
-    was_training = prior.training
-    prior.eval()
-    with torch.no_grad():
+    with in_use(prior):
         place = os.path.join(folder, f"predicted-{cache_name(parts)}")
         cache = write_cache(
             place, dataset, encode, spec, parts,
             read=lambda batch: processor(source=batch[column]), inputs=[column], desc="predict",
         )  # fmt: skip
-    prior.train(was_training)
     return cache
 
 

@@ -27,6 +27,7 @@ from .fitting import StatisticsFitting
 from .inputs import StageInputs
 from .joint import JointModel
 from .lora import has_adapters
+from .matching import check_source
 from .output import RunOutput
 
 
@@ -83,6 +84,8 @@ def train_regenerator(
     folder = RunFolder(output_folder, resume)
     with folder.claimed(0 if resume else needed_bytes(model, data)):
         data = data.checked(model, processor, on_bad_example)
+        if samples or asked.keys() & {"prior", "joint"} or any(each.predicted for each in asked.values()):
+            check_source(model, processor, next(iter(data.pairs))[source_column])
         stale = model.extractor.config.normalization if "extractor" in asked else None
         fitting = StatisticsFitting(measure_statistics, has_adapters(model), stale)
         run = _Run(model, processor, data, folder, samples, extractor_losses, report_to, fitting)
