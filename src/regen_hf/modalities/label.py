@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from datasets import ClassLabel
 
 from .base import Modality
 
@@ -34,6 +33,8 @@ class LabelModality(Modality):
     def check_feature(self, feature: Any, column: str) -> None:
         """Raises `ValueError` for a `ClassLabel` of more classes, or of other names for the same numbers. Names that
         are the numbers themselves say nothing."""
+        from datasets import ClassLabel
+
         if not isinstance(feature, ClassLabel):
             return
         if feature.num_classes > len(self.names):

@@ -1,10 +1,14 @@
 """What must hold before any stage begins, and what a resumed run must have in common with the one that was begun."""
 
+import copy
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
+from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
 from ..cache.fingerprints import config_text
 from ..modeling_regeneration import RegenerationModel
@@ -57,6 +61,28 @@ def check_stages(
             raise ValueError(f"`predicted` is for the stage decoder, but {name} has {arguments.predicted}.")
         if arguments.keep == "best" and data.validation is None:
             raise ValueError(f"`keep` is 'best' for the stage {name}, which needs `validation` data.")
+
+
+def check_keepable(model: RegenerationModel, processor: RegenerationProcessor) -> None:
+    """Raises `ValueError` for what could not be saved, or not be loaded again, once it is trained."""
+    weights, tied = model.state_dict(), "`model` has one tensor in two places, which cannot be saved: give each its own"
+    try:
+        remove_tied_weights_from_state_dict(dict(weights), model)
+    except RuntimeError as error:
+        raise ValueError(f"{tied}. {error}") from error
+    if not has_adapters(model):  # of which the regenerator below is not saved
+        with torch.device("meta"):
+            rebuilt = type(model)(copy.deepcopy(model.config)).state_dict()
+        shapes = [{name: tuple(tensor.shape) for name, tensor in each.items()} for each in (weights, rebuilt)]
+        if different := sorted(name for name, _ in shapes[0].items() ^ shapes[1].items()):
+            own, built = (each.get(different[0], "missing") for each in shapes)
+            raise ValueError(
+                f"`model` is not what its config builds, and could not be loaded again: {different[0]} is {own} in it "
+                f"and {built} in what is built."
+            )
+    with tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)
+        processor.save_pretrained(folder)
 
 
 def needed_bytes(model: RegenerationModel, data: RunData) -> int:

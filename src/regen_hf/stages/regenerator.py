@@ -21,7 +21,7 @@ from ..training.interruption import TrainingInterrupted
 from ..training.loop import train
 from ..training.run_folder import RunFolder
 from ..training.trackers import check_trackers
-from .checks import check_stages, identity, needed_bytes
+from .checks import check_keepable, check_stages, identity, needed_bytes
 from .data import RunData
 from .fitting import StatisticsFitting
 from .inputs import StageInputs
@@ -78,6 +78,7 @@ def train_regenerator(
     asked = {name: arguments for name, arguments in asked.items() if arguments is not None}
     data = RunData(dataset, source_column, target_column, unpaired, validation, representations)
     check_stages(model, asked, data, extractor_losses, measure_statistics)
+    check_keepable(model, processor)
     check_trackers(report_to)
     if samples:
         processor(source=list(samples))
