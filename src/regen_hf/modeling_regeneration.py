@@ -142,12 +142,17 @@ class RegenerationModel(PreTrainedGenerator):
         masked = {} if representation.mask is None else {"target_mask": representation.mask}
         losses = {"prior": self.prior(target=representation.values, **masked, **source)}
         if self.decoder_model is not None:
-            given = {"source": representation.values}
-            if representation.mask is not None:
-                given["source_mask"] = representation.mask
-            if target_mask is not None:
-                given["target_mask"] = target_mask
-            losses["decoder"] = self.decoder_model(target=target, **given)
+            given = {"target": target, "target_mask": target_mask, "source": representation.values}
+            given["source_mask"] = representation.mask
+            given = {name: value for name, value in given.items() if value is not None}
+            if representation.mask is not None:  # an empty row says nothing of its target
+                rows = representation.mask.flatten(1).any(1)
+                given = {name: value[rows] for name, value in given.items()}
+            if len(given["source"]):
+                losses["decoder"] = self.decoder_model(**given)
+            else:  # which every parameter still belongs to
+                nothing = sum(0 * p.sum() for p in self.decoder_model.parameters() if p.requires_grad)
+                losses["decoder"] = LossOutput(loss=nothing)
         terms = {f"{part}_{name}": term for part, out in losses.items() for name, term in (out.terms or {}).items()}
         return LossOutput(loss=sum(out.loss for out in losses.values()), terms=terms)
 
