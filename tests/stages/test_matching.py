@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import tiny
 from datasets import ClassLabel, Dataset, Features, Image, Value
@@ -18,7 +20,8 @@ from regen_hf import (
     TextModality,
     train_regenerator,
 )
-from regen_hf.stages.matching import check_source, check_target
+from regen_hf.stages import matching
+from regen_hf.stages.matching import check_source, check_target, warn_of_overlap
 
 NAMES = ["cat", "dog", "bird"]
 ENCODER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -152,3 +155,23 @@ def test_what_a_stage_does_not_read_is_not_asked_for(tmp_path):
             tiny.latent_model(), processor(text(40)), data, tmp_path / "prior", source_column="label",
             target_column="image", prior=arguments(2),
         )  # fmt: skip
+
+
+def overlap(pairs, validation):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        warn_of_overlap(pairs, validation, ["text", "image"])
+    return [str(each.message).split(" are")[0] for each in told]
+
+
+def test_validation_data_that_is_trained_on_is_counted(monkeypatch):
+    rows = pairs().map(lambda row, i: {"text": f"{row['text']} {i}"}, with_indices=True)
+    assert overlap(rows, rows) == ["24 of the 24 examples of `validation`"]
+    assert overlap(rows.select(range(20)), rows.select(range(17, 24))) == ["3 of the 7 examples of `validation`"]
+    assert overlap(rows.shuffle(0), rows.select([3]).flatten_indices()) == ["1 of the 1 examples of `validation`"]
+    assert overlap(rows.select(range(12)), rows.select(range(12, 24))) == []
+    assert overlap(rows.to_iterable_dataset(), rows) == []
+    other = rows.map(lambda row: {"text": row["text"] + "!"})
+    assert overlap(rows, other) == [] == overlap(other, rows)
+    monkeypatch.setattr(matching, "ROWS", 30)
+    assert overlap(rows, rows.select(range(12))) == [] and overlap(rows, rows)  # too many to look at each

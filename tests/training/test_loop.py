@@ -265,3 +265,28 @@ def test_trackio_is_told(tmp_path):
 
 def test_workers_read_the_same(tmp_path):
     assert torch.equal(weights(run(num_workers=1)[0]), weights(run()[0]))
+
+
+class Breaks(Line):
+    """Its loss is finite at every step, but from one on its gradient is not."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at, self.steps = at, 0
+
+    def forward(self, x, y):
+        output = super().forward(x, y)
+        self.steps += self.training
+        if self.training and self.steps >= self.at:
+            output.loss = output.loss + torch.sqrt(0 * self.out.bias.sum())  # 0, with the slope infinity times 0
+        return output
+
+
+@pytest.mark.parametrize(("at", "settings"), [
+    (4, {}), (3, {"save_every": 3}), (3, {"eval_every": 3, "evaluate": lambda step: None}),
+])  # fmt: skip
+def test_weights_that_are_no_numbers_are_not_kept(at, settings, tmp_path):
+    torch.manual_seed(0)
+    with pytest.raises(FloatingPointError, match=f"weights of training are NaN .* at step {at}.*lower `learning_rate`"):
+        run(steps=4, module=Breaks(at), folder=tmp_path, **settings)
+    assert not list(tmp_path.rglob("*.safetensors"))

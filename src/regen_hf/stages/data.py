@@ -8,7 +8,7 @@ from ..cache.representations import RepresentationCache
 from ..modeling_regeneration import RegenerationModel
 from ..processing_regeneration import RegenerationProcessor
 from ..runtime.data_checks import check_columns, is_stream, readable_examples
-from .matching import check_target
+from .matching import check_target, warn_of_overlap
 
 
 @dataclasses.dataclass
@@ -83,6 +83,8 @@ class RunData:
             unpaired=readable(self.unpaired, [self.target_column]),
         )
         check_target(model, processor, next(iter(data.pairs))[self.target_column])
+        if data.validation is not None:
+            warn_of_overlap(data.pairs, data.validation, self.columns)
         if self.representations is not None:
             parts = fingerprint(model.extractor, processor.target, data.pairs, self.target_column)
             self.representations.check(parts)

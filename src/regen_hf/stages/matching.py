@@ -1,11 +1,47 @@
 """Whether what a processor makes of examples is what a model reads, before anything is trained."""
 
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..modeling_regeneration import RegenerationModel
 from ..parts.outputs import RepresentationSpec
 from ..processing_regeneration import RegenerationProcessor
+from ..runtime.data_checks import is_stream
+from ..runtime.processes import processes
 from ..training.evaluation import in_use
+
+ROWS, BYTES = 50_000, 2**28
+"""Data that is read once more to find what it has in common: no more than takes a few seconds."""
+
+
+def warn_of_overlap(pairs, validation, columns: Sequence[str]) -> None:
+    """Says how many examples of the validation data are trained on, as far as that is known without reading for long:
+    where both are one dataset, or small enough to compare row by row, undecoded."""
+    if is_stream(pairs) or not processes().is_main_process:
+        return
+    if pairs._fingerprint == validation._fingerprint:
+        found = len(validation)
+    elif len(pairs) + len(validation) > ROWS or pairs.data.nbytes + validation.data.nbytes > BYTES:
+        return
+    else:
+        trained = set(_row_hashes(pairs, columns))
+        found = sum(row in trained for row in _row_hashes(validation, columns))
+    if found:
+        warnings.warn(
+            f"{found} of the {len(validation)} examples of `validation` are trained on, too: what is measured on them "
+            "does not tell how the model does on others.",
+            stacklevel=2,
+        )
+
+
+def _row_hashes(dataset, columns: Sequence[str]) -> Iterator[int]:
+    import pyarrow
+
+    for batch in dataset.select_columns(list(columns)).with_format("arrow").iter(1000):
+        (rows,) = batch.combine_chunks().to_batches()
+        for row in range(len(rows)):  # taken and not sliced: a slice has bits of the rows beside it
+            yield hash(rows.take(pyarrow.array([row])).serialize().to_pybytes())
 
 
 def check_target(model: RegenerationModel, processor: RegenerationProcessor, example: Any) -> None:

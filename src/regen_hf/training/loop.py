@@ -66,7 +66,7 @@ def train(
         log_every: steps between two entries of the loss.
 
     Raises:
-        FloatingPointError: if the loss is NaN or infinite.
+        FloatingPointError: if the loss or weights are NaN or infinite.
         ValueError: if `resume` finds a stage that was begun with other arguments, naming them.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a whole step.
     """
@@ -164,6 +164,7 @@ class _Loop:
                 if progress.step < arguments.max_steps:
                     self._between(stopping and (logged or self.accelerator.num_processes == 1))
             self._pause()
+            self._check_weights()
             self._restore_module()
         except KeyboardInterrupt:
             self._restore_module()
@@ -247,11 +248,22 @@ class _Loop:
             own = torch.tensor([loss, float(pressed)], device=self.accelerator.device)
             loss, pressed = self.accelerator.reduce(own, "mean").tolist()
         if not math.isfinite(loss):
-            rate = self.schedules[0].get_last_lr()[0]
-            raise FloatingPointError(
-                f"the loss of {self.name} is {loss} at step {self.progress.step}, learning rate {rate:.2e}."
-            )
+            raise self._diverged(f"the loss of {self.name} is {loss}")
         return loss, pressed > 0
+
+    def _check_weights(self) -> None:
+        """Raises `FloatingPointError` for weights that are NaN or infinite, which the loss says a step later only."""
+        own = (p.to_local() if hasattr(p, "to_local") else p for p in self.parameters)
+        if not all(each.detach().isfinite().all() for each in own):
+            raise self._diverged(f"weights of {self.name} are NaN or infinite")
+
+    def _diverged(self, what: str) -> FloatingPointError:
+        rate = self.schedules[0].get_last_lr()[0]
+        return FloatingPointError(
+            f"{what} at step {self.progress.step}, learning rate {rate:.2e}. Nothing of it is saved: begin again with "
+            "a lower `learning_rate` or `max_grad_norm`, a longer warm-up (`warmup_steps`), or, in 16 bits, without "
+            "`mixed_precision`."
+        )
 
     def _recent(self) -> list[float]:
         """The losses since the last entry, read from the device in one go."""
@@ -266,6 +278,7 @@ class _Loop:
         if arguments.eval_every and step % arguments.eval_every == 0:
             self._pause()
             self._mean()  # nothing is saved after a loss of NaN
+            self._check_weights()
             with averaged(self.average, self.parameters):
                 self._copy_sharded()
                 self.module.eval()
@@ -280,6 +293,7 @@ class _Loop:
 
     def _save(self) -> None:
         self._pause()
+        self._check_weights()
         if self.progress.recent:
             loss, _ = self._mean()
             if self.accelerator.num_processes > 1:  # one of them writes, for all
