@@ -290,3 +290,31 @@ def test_weights_that_are_no_numbers_are_not_kept(at, settings, tmp_path):
     with pytest.raises(FloatingPointError, match=f"weights of training are NaN .* at step {at}.*lower `learning_rate`"):
         run(steps=4, module=Breaks(at), folder=tmp_path, **settings)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_training_that_cannot_begin_leaves_the_module_as_it_came(tmp_path):
+    class Checkpointed(Line):
+        supports_gradient_checkpointing, again = True, False
+
+        def activation_checkpointing_enable(self):
+            self.again = True
+
+        def activation_checkpointing_disable(self):
+            self.again = False
+
+    settings = {"steps": 4, "mixed_precision": "bf16", "folder": tmp_path}
+    with pytest.raises(InterruptedError):
+        run(
+            module=Checkpointed(),
+            gradient_checkpointing=True,
+            save_every=1,
+            eval_every=2,
+            evaluate=_interrupt,
+            **settings,
+        )
+    module = Checkpointed()
+    before = weights(module)
+    with pytest.raises(ValueError, match="begun with other arguments: `learning_rate`"):
+        run(module=module, resume=True, learning_rate=1.0, **settings)
+    assert module.training and not module.again and "forward" not in vars(module)
+    assert torch.equal(weights(module), before)

@@ -36,7 +36,8 @@ def undisturbed() -> Iterator[None]:
             del os.environ[name]
         os.environ.update(environment)
         # which processes there are was found out here, and stays so where there are several
-        found = states if states[0][1] or PartialState().num_processes == 1 else states[1:]
+        several = PartialState._shared_state.get("num_processes", 1) > 1
+        found = states[1:] if several and not states[0][1] else states
         for state, before in found:
             state._shared_state.clear()
             state._shared_state.update(before)

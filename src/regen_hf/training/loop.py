@@ -75,12 +75,19 @@ def train(
     check_trackers(report_to)
     if arguments.keep == "best" and (validation is None or folder is None):
         raise ValueError("`keep` is 'best', which needs validation data and a folder.")
+    if arguments.gradient_checkpointing and not getattr(module, "supports_gradient_checkpointing", False):
+        raise ValueError(f"`gradient_checkpointing` is not possible with {type(module).__name__}.")
     keep_in_float32(module, name)
     if resume and (result := load_finished(module, folder, arguments)):
         return result
     loop = _Loop(module, data, arguments, name, evaluate, validation, folder, report_to, log_every)
-    if folder is not None:
-        loop.resume() if resume else loop.clear()
+    try:
+        loop.prepare()
+        if folder is not None:
+            loop.resume() if resume else loop.clear()
+    except BaseException:
+        loop.release()
+        raise
     return loop.run()
 
 
@@ -89,20 +96,16 @@ class _Loop:
         self.module, self.data, self.arguments, self.name = module, data, arguments, name
         self.folder, self.log_every = folder, log_every
         self.accelerator = make_accelerator(arguments, report_to, folder)
-        self.progress = Progress()
-        self._prepare()
-        if report_to:
-            start_trackers(self.accelerator, report_to, arguments, folder)
+        self.progress, self.prepared, self.average, self.report_to = Progress(), module, None, report_to
         self.evaluation = Evaluation(module, self.accelerator, arguments, name, validation, evaluate, folder)
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Makes the module ready to be trained, until it is released."""
         trained, self.sharded = self.module, is_sharded(self.accelerator)
         if self.sharded:  # the module gets the weights of the copy when they are needed
             trained = sharding_copy(self.module)
             self.module.to(self.accelerator.device)
         if self.arguments.gradient_checkpointing:
-            if not getattr(trained, "supports_gradient_checkpointing", False):
-                raise ValueError(f"`gradient_checkpointing` is not possible with {type(trained).__name__}.")
             trained.activation_checkpointing_enable()
         optimizers = make_optimizers(trained, self.arguments, computes_bf16())
         self.schedules = [make_schedule(optimizer, self.arguments) for optimizer in optimizers]
@@ -113,6 +116,8 @@ class _Loop:
             self.average.to(self.accelerator.device)
         if self.arguments.compile:
             self.prepared.compile()
+        if self.report_to:
+            start_trackers(self.accelerator, self.report_to, self.arguments, self.folder)
 
     def resume(self) -> None:
         """Goes on from the latest checkpoint, if there is one."""
@@ -331,13 +336,17 @@ class _Loop:
             self.average.copy_to(self.parameters)
         if together:
             self._copy_sharded()
+        self.release()
+        self.module.eval()
+
+    def release(self) -> None:
+        """Takes back what [`_Loop.prepare`] did to the module, as far as it came."""
         if self.arguments.compile:
             self.prepared._compiled_call_impl = None
         self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False, keep_torch_compile=False)
         vars(self.module).pop("forward", None)  # accelerate leaves its own on the instance
         if self.arguments.gradient_checkpointing:
             self.module.activation_checkpointing_disable()
-        self.module.eval()
 
     def _finish(self) -> StageResult:
         progress, main = self.progress, self.accelerator.is_main_process
