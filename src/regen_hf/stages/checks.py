@@ -81,7 +81,7 @@ def check_keepable(model: RegenerationModel, processor: RegenerationProcessor) -
                 f"and {built} in what is built."
             )
     with tempfile.TemporaryDirectory() as folder:
-        model.config.save_pretrained(folder)
+        copy.deepcopy(model.config).save_pretrained(folder)  # which changes what it saves
         processor.save_pretrained(folder)
 
 
