@@ -432,3 +432,24 @@ def test_an_extractor_that_makes_nan_is_named():
         model.encode(torch.zeros(1, *tiny.IMAGE))
     with pytest.raises(ValueError, match="AutoencoderExtractor made NaN or infinite values"):
         model.decode(Representation(torch.zeros(1, 4, 4, 4)))
+@pytest.mark.parametrize("empty", [(1,), (0, 1, 2)])
+def test_an_empty_representation_says_nothing_of_its_target(empty, monkeypatch):
+    codes = tiny.code_prior((None,), 8, condition_dropout=0.0)
+    reads = {"source_shape": [None], "source_num_codes": 8, "condition_dropout": 0.0}
+    decoder = AutoregressiveGenerator.from_components(tiny.gpt2(), (None,), 8, **reads)
+    extractor = IdentityExtractor.from_components(target_shape=[None], num_codes=8)
+    model = RegenerationModel.from_components(extractor, codes, decoder).eval()
+    source = {name: value.expand(3, -1) for name, value in tiny.text().as_source(["red heart"]).items()}
+    target, mask = torch.randint(8, (3, 4)), torch.ones(3, 4, dtype=torch.bool)
+    said = mask.clone()
+    said[list(empty)] = False
+    monkeypatch.setattr(model.extractor, "encode", lambda *_: Representation(target, said))
+    output, rows = model(target=target, target_mask=mask, **source), said.any(1)
+    output.loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in decoder.language_model.parameters())
+    prior = codes(target=target, target_mask=said, **source).loss
+    if rows.any():
+        decoded = decoder(target=target[rows], target_mask=mask[rows], source=target[rows], source_mask=said[rows]).loss
+        torch.testing.assert_close(output.loss, prior + decoded)
+    else:
+        torch.testing.assert_close(output.loss, prior)

@@ -8,7 +8,7 @@ from torch import nn
 from .configuration_regeneration import SEVERAL, RegenerationConfig
 from .parts.auto import load_extractor, load_generator
 from .parts.contracts import PreTrainedExtractor, PreTrainedGenerator, check_settings
-from .parts.generation import check_finite, check_generation, refuse_unknown
+from .parts.generation import check_finite, check_generation, leaves_out_empty, refuse_unknown
 from .parts.outputs import LossOutput, RegenerationOutput, Repeatable, Representation
 from .parts.pretrained import build
 from .parts.randomness import Randomness, row_generators
@@ -95,6 +95,13 @@ class RegenerationModel(PreTrainedGenerator):
         within = [] if self.decoder_model is None else self.decoder_model.without_gradient
         return [self.extractor, *self.prior.without_gradient, *within]
 
+    @property
+    def input_limits(self) -> dict[str, tuple[int | None, int | None]]:
+        return self.prior.input_limits
+
+    def check_source(self, **source: torch.Tensor) -> None:
+        self.prior.check_source(**source)
+
     @torch.no_grad()
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
         """Y to Y′."""
@@ -133,6 +140,7 @@ class RegenerationModel(PreTrainedGenerator):
         """Y to Y′ and back: the best that a perfect prior could do."""
         return self.decode(self.encode(target, target_mask), **decoder_kwargs)
 
+    @leaves_out_empty
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source) -> LossOutput:
         """The prior's loss of making `encode(target)` from the source, and the decoder's of making `target` from it.
 
@@ -142,11 +150,8 @@ class RegenerationModel(PreTrainedGenerator):
         masked = {} if representation.mask is None else {"target_mask": representation.mask}
         losses = {"prior": self.prior(target=representation.values, **masked, **source)}
         if self.decoder_model is not None:
-            given = {"source": representation.values}
-            if representation.mask is not None:
-                given["source_mask"] = representation.mask
-            if target_mask is not None:
-                given["target_mask"] = target_mask
+            given = {"source": representation.values, "source_mask": representation.mask, "target_mask": target_mask}
+            given = {name: value for name, value in given.items() if value is not None}
             losses["decoder"] = self.decoder_model(target=target, **given)
         terms = {f"{part}_{name}": term for part, out in losses.items() for name, term in (out.terms or {}).items()}
         return LossOutput(loss=sum(out.loss for out in losses.values()), terms=terms)

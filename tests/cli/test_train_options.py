@@ -22,6 +22,10 @@ WRONG = {
         training("out", "--prior", '{"max_steps": 1.5}'), "--max_steps/--max-steps: invalid int value: '1.5'",
     ),
     "wrong for a stage": (training("out", "--keep", "first"), "stage prior: `keep` must be one of last, best"),
+    "no number": (training("out", "--learning_rate", "nan"), "stage prior: `learning_rate` must be a number, got nan"),
+    "statistics of nothing": (
+        training("out", "--stages", "extractor", "--measure_statistics"), "`measure_statistics` is for the stages pr",
+    ),
     "no steps": (training("out")[:-2], "--max_steps must be given, for all stages or for prior alone"),
     "predicted without decoder": (training("out", "--predicted", 1), "`predicted` is for the stage decoder"),
     "loss without extractor": (training("out", "--adversarial_weight", 1), "`adversarial_weight` is for the stage ext"),
@@ -107,6 +111,7 @@ CASES = {
     "joint": section("joint"),
     "samples": (["--samples", "a", "b"], lambda calls: calls.train.samples, ["a", "b"]),
     "report_to": (["--report_to", "trackio"], lambda calls: calls.train.report_to, ["trackio"]),
+    "measure_statistics": (["--measure_statistics"], lambda calls: calls.train.measure_statistics, True),
     "resume": (["--resume"], lambda calls: calls.train.resume, True),
     "overwrite": (["--overwrite"], lambda calls: calls.train.overwrite, True),
     "license": (["--license", "mit"], lambda calls: calls.train.license, "mit"),

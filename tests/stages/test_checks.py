@@ -1,9 +1,11 @@
 import pytest
 import tiny
+import torch
 from datasets import Dataset
+from runs import run
 
 from regen_hf import StageArguments
-from regen_hf.stages.checks import check_stages, identity, needed_bytes
+from regen_hf.stages.checks import check_keepable, check_stages, identity, needed_bytes
 from regen_hf.stages.data import RunData
 
 DATA = Dataset.from_dict({"text": ["a"]})
@@ -66,3 +68,40 @@ def test_space_is_asked_for_what_is_written():
     model = tiny.latent_model()
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     assert needed_bytes(model, RunData(DATA, "text", "image")) == 12 * weights + 4 * 1 * 4 * 4 * 4
+
+
+def _share(model):
+    model.decoder_model.denoiser.net.conv_in = model.prior.denoiser.net
+
+
+def _tie(model):
+    model.decoder_model.source_encoder.null = model.prior.source_encoder.null
+
+
+def _drop(model):
+    model.prior.source_encoder.encoder.pooler = None
+
+
+def _add(model):
+    model.prior.further = torch.nn.Linear(2, 2)
+
+
+def _grow(model):
+    model.prior.source_encoder.encoder.resize_token_embeddings(20)
+    model.prior.source_encoder.encoder.config.vocab_size = 16
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (_tie, "`model` has one tensor in two places, which cannot be saved.*prior.source_encoder.null"),
+    (_share, "`model` has one tensor in two places, which cannot be saved"),
+    (_drop, r"not what its config builds.*prior.*pooler.*bias is missing in it and \(16,\) in what is built"),
+    (_add, r"not what its config builds.*prior.further.bias is \(2,\) in it and missing in what is built"),
+    (_grow, r"not what its config builds.*word_embeddings.weight is \(20, 16\) in it and \(16, 16\) in what is built"),
+])  # fmt: skip
+def test_what_could_not_be_kept_is_told_before_it_is_trained(change, message, tmp_path):
+    model = tiny.lowres_model()
+    check_keepable(model, tiny.processor())
+    change(model)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, "lowres", model=model)
+    assert not list(tmp_path.iterdir())

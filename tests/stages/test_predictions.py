@@ -1,9 +1,11 @@
+import pytest
 import tiny
 import torch
 from datasets import Dataset
 
-from regen_hf import RepresentationSpec
+from regen_hf import Representation, RepresentationSpec
 from regen_hf.cache.extraction import write_cache
+from regen_hf.modalities.base import padded
 from regen_hf.stages.predictions import MixedBatches, predict
 
 SPEC = RepresentationSpec((1, 1, 1))
@@ -13,8 +15,6 @@ def cache(folder, values):
     """One number for each row as its Y′."""
 
     def encode(batch):
-        from regen_hf import Representation
-
         return Representation(torch.tensor(batch["value"], dtype=torch.float32).view(-1, 1, 1, 1))
 
     return write_cache(folder, Dataset.from_dict({"value": values}), encode, SPEC, {"data": str(values)})
@@ -73,3 +73,35 @@ def test_predictions_are_the_priors_and_can_be_repeated(tmp_path):
     assert len(one) == len(tiny.NAMES) and one[:].values.std() > 0.1
     predict(prior, processor, dataset, "text", tmp_path / "a", spec, num_inference_steps=3)
     assert len(list((tmp_path / "a").iterdir())) == 2  # other predictions have a place of their own
+
+
+def rows_of(folder, *rows):
+    """Codes of different lengths."""
+    dataset = Dataset.from_dict({"row": list(range(len(rows)))})
+
+    def encode(batch):
+        values, mask = padded([torch.tensor(rows[row], dtype=torch.long) for row in batch["row"]])
+        return Representation(values, mask)
+
+    return write_cache(
+        folder, dataset, encode, RepresentationSpec((None,), 9), {"made": str(rows)},
+        read=lambda batch: batch, inputs=["row"], desc="made",
+    )  # fmt: skip
+
+
+def test_an_empty_row_is_left_out_and_an_empty_prediction_is_not_taken(tmp_path):
+    true = [rows_of(tmp_path / "pairs", [1, 2], [], [3]), rows_of(tmp_path / "unpaired", [], [4, 4, 4])]
+    with pytest.warns(UserWarning, match="the decoder does not see 2 of 5 examples, whose Y′ is empty"):
+        mixed = MixedBatches(true, lambda rows: {"target": torch.tensor(rows)}, share=1.0, total=10)
+    assert len(mixed) == 3 and list(mixed.lengths) == [2, 1, 3]
+    rows = mixed.rows_to_predict(batch_size=3)
+    assert rows == [0, 2]
+    mixed.replace(rows, rows_of(tmp_path / "predicted", [7, 7], []))
+    for number in (0, 10):
+        batch = mixed.__getitems__((number, [0, 1, 2]))
+        assert batch["target"].tolist() == [0, 2, 4]
+        first = [7, 7, 0] if number else [1, 2, 0]
+        assert batch["source"].tolist() == [first, [3, 0, 0], [4, 4, 4]]
+        assert batch["source_mask"].sum(1).tolist() == [2, 1, 3]
+    with pytest.raises(ValueError, match="there is nothing to decode: the Y′ of each of 2 examples is empty"):
+        MixedBatches([rows_of(tmp_path / "none", [], [])], lambda rows: {})

@@ -286,3 +286,20 @@ def test_nothing_to_train_is_said(tmp_path):
         run(tmp_path, extractor=None, prior=None)
     with pytest.raises(ValueError, match="`unpaired` is for the stages extractor and decoder"):
         run(tmp_path, extractor=None, unpaired=pairs())
+
+
+@pytest.mark.filterwarnings("ignore:.*kept in float32")
+@pytest.mark.parametrize("stage", ["prior", "joint"])
+def test_parts_that_do_not_learn_keep_their_dtype(stage, tmp_path):
+    model = tiny.latent_model().to(torch.bfloat16)
+    model.extractor.requires_grad_(False)
+    run(tmp_path, model=model, **{"extractor": None, "prior": None, stage: arguments(2)})
+    assert {p.dtype for p in model.extractor.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.prior.parameters()} == {torch.float32}
+    assert model.generate(**tiny.processor()(source=["red heart"]), num_inference_steps=2).values.isfinite().all()
+
+
+def test_a_precision_that_would_be_ignored_is_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match="`mixed_precision` must not be 'fp16' on a CPU"):
+        run(tmp_path, prior=arguments(mixed_precision="fp16"))
+    assert not list(tmp_path.iterdir())

@@ -33,12 +33,14 @@ def test_the_average_is_what_is_kept():
     plain, averaged = run()[0], run(ema_decay=0.99)[0]
     assert not torch.equal(weights(plain), weights(averaged))
     during = []
+    torch.manual_seed(0)
     module = Line()
     run(module=module, ema_decay=0.9, eval_every=20, evaluate=lambda step: during.append((step, weights(module))))
     assert [step for step, _ in during] == [20, 40, 60]
     assert torch.equal(during[-1][1], weights(module))
     assert not module.training
     plain = []
+    torch.manual_seed(0)
     module = Line()
     run(module=module, eval_every=20, evaluate=lambda step: plain.append(weights(module)))
     for (_, average), last in zip(during, plain, strict=True):  # the same steps were taken underneath
@@ -263,3 +265,56 @@ def test_trackio_is_told(tmp_path):
 
 def test_workers_read_the_same(tmp_path):
     assert torch.equal(weights(run(num_workers=1)[0]), weights(run()[0]))
+
+
+class Breaks(Line):
+    """Its loss is finite at every step, but from one on its gradient is not."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at, self.steps = at, 0
+
+    def forward(self, x, y):
+        output = super().forward(x, y)
+        self.steps += self.training
+        if self.training and self.steps >= self.at:
+            output.loss = output.loss + torch.sqrt(0 * self.out.bias.sum())  # 0, with the slope infinity times 0
+        return output
+
+
+@pytest.mark.parametrize(("at", "settings"), [
+    (4, {}), (3, {"save_every": 3}), (3, {"eval_every": 3, "evaluate": lambda step: None}),
+])  # fmt: skip
+def test_weights_that_are_no_numbers_are_not_kept(at, settings, tmp_path):
+    torch.manual_seed(0)
+    with pytest.raises(FloatingPointError, match=f"weights of training are NaN .* at step {at}.*lower `learning_rate`"):
+        run(steps=4, module=Breaks(at), folder=tmp_path, **settings)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_training_that_cannot_begin_leaves_the_module_as_it_came(tmp_path):
+    class Checkpointed(Line):
+        supports_gradient_checkpointing, again = True, False
+
+        def activation_checkpointing_enable(self):
+            self.again = True
+
+        def activation_checkpointing_disable(self):
+            self.again = False
+
+    settings = {"steps": 4, "mixed_precision": "bf16", "folder": tmp_path}
+    with pytest.raises(InterruptedError):
+        run(
+            module=Checkpointed(),
+            gradient_checkpointing=True,
+            save_every=1,
+            eval_every=2,
+            evaluate=_interrupt,
+            **settings,
+        )
+    module = Checkpointed()
+    before = weights(module)
+    with pytest.raises(ValueError, match="begun with other arguments: `learning_rate`"):
+        run(module=module, resume=True, learning_rate=1.0, **settings)
+    assert module.training and not module.again and "forward" not in vars(module)
+    assert torch.equal(weights(module), before)

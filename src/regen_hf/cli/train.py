@@ -64,6 +64,8 @@ class RunArguments:
         decoder: arguments of this stage alone.
         joint: arguments of this stage alone.
         samples: some X to generate for at each evaluation.
+        measure_statistics: measure mean and deviation of what the trained parts make and read again, and do not keep
+            those that they have.
         report_to: trackers of accelerate, such as `tensorboard` or `trackio`.
         resume: go on where the run in the output folder was interrupted.
         overwrite: begin anew where there is a run in the output folder, in place of what it made.
@@ -77,6 +79,7 @@ class RunArguments:
     decoder: dict | str | None = None
     joint: dict | str | None = None
     samples: list[str] = dataclasses.field(default_factory=list)
+    measure_statistics: bool = False
     report_to: list[str] = dataclasses.field(default_factory=list)
     resume: bool = False
     overwrite: bool = False
@@ -214,6 +217,7 @@ def train(
         extractor_losses=_losses(losses),
         samples=run.samples,
         on_bad_example=data.on_bad_example,
+        measure_statistics=run.measure_statistics,
         resume=run.resume,
         overwrite=run.overwrite,
         license=run.license,

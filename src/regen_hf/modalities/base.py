@@ -62,6 +62,18 @@ class Modality:
     rate: float | None = None
     """Values of the last dimension of a target per second, for data that extends in time."""
 
+    num_codes: int | None = None
+    """How many different codes a target is made of, for data that is codes."""
+
+    @property
+    def input_sizes(self) -> dict[str, tuple[int, int]]:
+        """For each input of [`Modality.as_source`] that is whole numbers how many different ones there are, and how
+        many of them stand in a row."""
+        return {}
+
+    def check_feature(self, feature: Any, column: str) -> None:
+        """Raises `ValueError` where the `datasets` feature of a column says that its values mean something else."""
+
     def as_source(self, examples: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Examples of X as the keyword arguments of a generator, each with a leading batch dimension."""
         raise NotImplementedError(f"{type(self).__name__} cannot be a source.")

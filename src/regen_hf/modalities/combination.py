@@ -35,6 +35,15 @@ class CombinedModality(Modality):
             _check_name(name)
         self.parts = parts
 
+    @property
+    def input_sizes(self) -> dict[str, tuple[int, int]]:
+        return {name: size for part in self.parts.values() for name, size in part.input_sizes.items()}
+
+    def check_feature(self, feature: Any, column: str) -> None:
+        for name, part in self.parts.items():
+            if isinstance(feature, Mapping) and name in feature:
+                part.check_feature(feature[name], f"{column}.{name}")
+
     def as_source(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """What the parts give, together.
 

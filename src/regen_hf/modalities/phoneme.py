@@ -35,6 +35,10 @@ class PhonemeModality(Modality):
         self.max_length = whole_number("max_length", max_length, MOST_TOKENS)
         self._codes = {phoneme: code for code, phoneme in enumerate(self.phonemes)}
 
+    @property
+    def input_sizes(self) -> dict[str, tuple[int, int]]:
+        return {"input_ids": (len(self.phonemes), self.max_length)}
+
     @classmethod
     def from_texts(
         cls, texts: Iterable[str], max_length: int | None = None, language: str = "en-us", stress: bool = False

@@ -46,6 +46,15 @@ class TextModality(Modality):
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
 
+    @property
+    def num_codes(self) -> int:
+        """How many ids the tokenizer has, whether all of them are used or not."""
+        return max(self.tokenizer.get_vocab().values()) + 1
+
+    @property
+    def input_sizes(self) -> dict[str, tuple[int, int]]:
+        return {"input_ids": (self.num_codes, self.max_length)}
+
     @classmethod
     def from_words(cls, texts: Iterable[str], max_length: int | None = None) -> "TextModality":
         """A tokenizer of whole words and punctuation marks, made from the words of `texts`, in lower case.

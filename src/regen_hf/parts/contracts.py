@@ -205,6 +205,15 @@ class PreTrainedGenerator(Pushed, _LocalClass, Part, PreTrainedModel):
         """A generator of targets as `target` describes them, from a representation where there is `source`."""
         raise NotImplementedError
 
+    @property
+    def input_limits(self) -> dict[str, tuple[int | None, int | None]]:
+        """For each input of whole numbers how many different ones the generator knows, and how many in a row; `None`
+        for as many as there are. By default nothing is known."""
+        return {}
+
+    def check_source(self, **source: torch.Tensor) -> None:
+        """Raises an error of its own where a source cannot be read; by default nothing is known before training."""
+
     def fit_statistics(
         self,
         targets: Iterable[torch.Tensor | Representation],

@@ -1,21 +1,31 @@
 """What must hold before any stage begins, and what a resumed run must have in common with the one that was begun."""
 
+import copy
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
+from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
 from ..cache.fingerprints import config_text
 from ..modeling_regeneration import RegenerationModel
 from ..processing_regeneration import RegenerationProcessor
 from ..runtime.data_checks import is_stream
+from ..training.accelerators import check_precision
 from ..training.arguments import StageArguments
 from .data import RunData
+from .lora import has_adapters
 
 
 def check_stages(
-    model: RegenerationModel, asked: Mapping[str, StageArguments], data: RunData, losses: Sequence[nn.Module]
+    model: RegenerationModel,
+    asked: Mapping[str, StageArguments],
+    data: RunData,
+    losses: Sequence[nn.Module],
+    measure_statistics: bool = False,
 ) -> None:
     """Raises `ValueError` for arguments of [`train_regenerator`] that a stage could not follow or would not use."""
     if not asked:
@@ -30,9 +40,14 @@ def check_stages(
         raise ValueError(f"`unpaired` is for the stages extractor and decoder; those asked for are {list(asked)}.")
     if data.representations is not None and ("extractor" in asked or not asked.keys() & {"prior", "decoder"}):
         raise ValueError(f"`representations` are for prior and decoder alone; the stages asked for are {list(asked)}.")
+    if measure_statistics and not asked.keys() - {"extractor"}:
+        raise ValueError("`measure_statistics` is for the stages prior, decoder and joint, none of which is asked for.")
+    if measure_statistics and has_adapters(model):
+        raise ValueError("`measure_statistics` cannot be had with adapters, which are saved without statistics.")
     varies = None in model.config.extractor_config.representation_spec.shape
     places = {"extractor": model.extractor, "prior": model.prior, "decoder": model.decoder_model, "joint": model}
     for name, arguments in asked.items():
+        check_precision(arguments)
         part = places[name]
         if not any(p.requires_grad for p in part.parameters()):
             raise ValueError(f"`{name}` asks to train {type(part).__name__}, which has no parameter to train.")
@@ -46,6 +61,28 @@ def check_stages(
             raise ValueError(f"`predicted` is for the stage decoder, but {name} has {arguments.predicted}.")
         if arguments.keep == "best" and data.validation is None:
             raise ValueError(f"`keep` is 'best' for the stage {name}, which needs `validation` data.")
+
+
+def check_keepable(model: RegenerationModel, processor: RegenerationProcessor) -> None:
+    """Raises `ValueError` for what could not be saved, or not be loaded again, once it is trained."""
+    weights, tied = model.state_dict(), "`model` has one tensor in two places, which cannot be saved: give each its own"
+    try:
+        remove_tied_weights_from_state_dict(dict(weights), model)
+    except RuntimeError as error:
+        raise ValueError(f"{tied}. {error}") from error
+    if not has_adapters(model):  # of which the regenerator below is not saved
+        with torch.device("meta"):
+            rebuilt = type(model)(copy.deepcopy(model.config)).state_dict()
+        shapes = [{name: tuple(tensor.shape) for name, tensor in each.items()} for each in (weights, rebuilt)]
+        if different := sorted(name for name, _ in shapes[0].items() ^ shapes[1].items()):
+            own, built = (each.get(different[0], "missing") for each in shapes)
+            raise ValueError(
+                f"`model` is not what its config builds, and could not be loaded again: {different[0]} is {own} in it "
+                f"and {built} in what is built."
+            )
+    with tempfile.TemporaryDirectory() as folder:
+        copy.deepcopy(model.config).save_pretrained(folder)  # which changes what it saves
+        processor.save_pretrained(folder)
 
 
 def needed_bytes(model: RegenerationModel, data: RunData) -> int:
@@ -62,6 +99,7 @@ def identity(
     asked: Mapping[str, StageArguments],
     data: RunData,
     losses: Sequence[nn.Module],
+    measure_statistics: bool = False,
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the one that was begun, beside the contents of its datasets; stages
     compare their arguments."""
@@ -73,4 +111,5 @@ def identity(
         "adapters": {name: str(config) for name, config in getattr(model, "peft_config", {}).items()},
         "processor": repr((processor.source.to_dict(), processor.target.to_dict())),
         "extractor_losses": [f"{loss} {getattr(loss, 'weight', '')}" for loss in losses],
+        **({"measure_statistics": True} if measure_statistics else {}),  # runs written before do not say it
     }

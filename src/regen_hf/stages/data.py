@@ -8,9 +8,9 @@ from ..cache.contents import data_contents, data_facts, reference
 from ..cache.fingerprints import fingerprint
 from ..cache.representations import RepresentationCache
 from ..modeling_regeneration import RegenerationModel
-from ..parts.outputs import RepresentationSpec
 from ..processing_regeneration import RegenerationProcessor
 from ..runtime.data_checks import check_columns, is_stream, readable_examples
+from .matching import check_target, warn_of_overlap
 
 
 @dataclasses.dataclass
@@ -74,8 +74,8 @@ class RunData:
         """The same datasets, prepared for the processor, without the examples that are left out.
 
         Raises:
-            ValueError: for a column that is missing, an example that cannot be read, targets that are not what the
-                extractor reads, or `representations` of something else.
+            ValueError: for a column that is missing or means something else, an example that cannot be read, sources
+                and targets that are not what the model reads, or `representations` of something else.
         """
         modalities = {self.source_column: processor.source, self.target_column: processor.target}
         reads = {self.source_column: processor.source.as_source, self.target_column: processor.target.as_target}
@@ -85,6 +85,8 @@ class RunData:
                 return None
             check_columns(part, columns)
             for column in columns:
+                if part.features is not None:  # of a stream they may be unknown
+                    modalities[column].check_feature(part.features[column], column)
                 part = modalities[column].prepare_column(part, column)
             return readable_examples(part, {column: reads[column] for column in columns}, on_bad_example)
 
@@ -94,7 +96,9 @@ class RunData:
             validation=readable(self.validation, self.columns),
             unpaired=readable(self.unpaired, [self.target_column]),
         )
-        _check_target_shape(model, processor, next(iter(data.pairs))[self.target_column])
+        check_target(model, processor, next(iter(data.pairs))[self.target_column])
+        if data.validation is not None:
+            warn_of_overlap(data.pairs, data.validation, self.columns)
         data.check_representations(model, processor)
         return data
 
@@ -116,12 +120,3 @@ class RunData:
             parts = [part if is_stream(part) else part.to_iterable_dataset() for part in parts]
             return interleave_datasets(parts, stopping_strategy="all_exhausted")
         return concatenate_datasets([parts[0], parts[1].cast(parts[0].features)])
-
-
-def _check_target_shape(model: RegenerationModel, processor: RegenerationProcessor, example: Any) -> None:
-    """Raises `ValueError` if what the processor makes of a target is not what the extractor reads."""
-    shape = tuple(processor.target.as_target([example])["target"].shape[1:])
-    spec, rate = model.config.target_spec, processor.target.rate
-    if not spec.fits(RepresentationSpec(shape, spec.num_codes, spec.num_codebooks, rate)):
-        given = f"shape {shape}" + ("" if rate is None else f" at {rate:g} a second")
-        raise ValueError(f"the processor gives targets of {given}, but {type(model.extractor).__name__} reads {spec}.")

@@ -18,7 +18,11 @@ from ..runtime.processes import processes
 from ..training.arguments import StageArguments
 from ..training.batches import Batches, StreamedBatches
 from .data import RunData
+from .fitting import StatisticsFitting
 from .predictions import MixedBatches, predict
+
+ENOUGH = 8192
+"""Examples whose Y′ is measured where it is not extracted anyway."""
 
 
 class StageInputs:
@@ -29,10 +33,18 @@ class StageInputs:
     Args:
         data: that was checked.
         folder: where the caches of Y′ go.
+        fitting: gives each part the statistics that it lacks.
     """
 
-    def __init__(self, model: RegenerationModel, processor: RegenerationProcessor, data: RunData, folder: Path):
-        self.model, self.processor, self.data, self.folder = model, processor, data, folder
+    def __init__(
+        self,
+        model: RegenerationModel,
+        processor: RegenerationProcessor,
+        data: RunData,
+        folder: Path,
+        fitting: StatisticsFitting,
+    ):
+        self.model, self.processor, self.data, self.folder, self.fitting = model, processor, data, folder, fitting
 
     def extractor(self) -> tuple[Batches | StreamedBatches, Batches | None]:
         """Y alone, paired or not."""
@@ -40,6 +52,7 @@ class StageInputs:
 
     def joint(self) -> tuple[Batches | StreamedBatches, Batches | None]:
         """Pairs of X and Y."""
+        self.fitting.fit(self.model, Repeatable(lambda: self._target_batches(_some(self.data.pairs))))
         return self._columns(self.data.pairs, self._read_pair)
 
     def _columns(self, dataset, read) -> tuple[Batches | StreamedBatches, Batches | None]:
@@ -49,8 +62,7 @@ class StageInputs:
     def prior(self) -> tuple[Batches, Batches | None]:
         """Pairs of X and the Y′ that is extracted once."""
         cache, dataset = self._pairs()
-        if not self._has_adapters():  # which are saved without the statistics
-            self.model.prior.fit_statistics(Repeatable(cache.batches))
+        self.fitting.fit(self.model.prior, Repeatable(cache.batches))
 
         def made_of(cache: RepresentationCache, dataset) -> Batches:
             sources = dataset.select_columns([self.data.source_column])
@@ -69,11 +81,11 @@ class StageInputs:
         if self.data.unpaired is not None:
             parts.append(self._extracted(self.data.unpaired, [self.data.target_column]))
         caches = [cache for cache, _ in parts]
-        if not self._has_adapters():
-            self.model.decoder_model.fit_statistics(
-                Repeatable(lambda: (batch for _, part in parts for batch in self._target_batches(part))),
-                Repeatable(lambda: (batch for cache in caches for batch in cache.batches(256))),
-            )
+        self.fitting.fit(
+            self.model.decoder_model,
+            Repeatable(lambda: (batch for _, part in parts for batch in self._target_batches(part))),
+            Repeatable(lambda: (batch for cache in caches for batch in cache.batches(256))),
+        )
         read = self._reader([dataset for _, dataset in parts])
         at_once = processes().num_processes
         total, group = arguments.max_steps * arguments.batches_per_step(at_once), arguments.group(at_once)
@@ -133,9 +145,6 @@ class StageInputs:
         column = self.data.source_column
         return predict(self.model.prior, self.processor, dataset, column, self.folder, spec, **defaults)
 
-    def _has_adapters(self) -> bool:
-        return bool(getattr(self.model, "_hf_peft_config_loaded", False))
-
     def _read_source(self, examples: dict[str, list]) -> dict[str, torch.Tensor]:
         return self.processor(source=examples[self.data.source_column])
 
@@ -147,9 +156,16 @@ class StageInputs:
 
     def _target_batches(self, dataset, batch_size: int = 64) -> Iterator[Representation]:
         dataset = dataset.select_columns([self.data.target_column])
-        for start in range(0, len(dataset), batch_size):
-            read = self._read_target(dataset[start : start + batch_size])
+        for rows in dataset.iter(batch_size):
+            read = self._read_target(rows)
             yield Representation(read["target"], read.get("target_mask"))
+
+
+def _some(dataset):
+    """Enough examples of a dataset or a stream to measure, from all of it where its length is known."""
+    if is_stream(dataset):
+        return dataset.take(ENOUGH)
+    return dataset.select(range(0, len(dataset), -(-len(dataset) // ENOUGH)))
 
 
 def _batches(dataset, read: Callable[[dict[str, list]], dict[str, torch.Tensor]]) -> Batches | StreamedBatches:

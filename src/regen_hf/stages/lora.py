@@ -1,5 +1,6 @@
 """Low-rank adapters on the parts of a regenerator, by peft."""
 
+import math
 import os
 import re
 import warnings
@@ -35,12 +36,12 @@ def add_lora(model: RegenerationModel, parts: Sequence[str], rank: int = 8, alph
 
     if not model.name_or_path:
         raise ValueError("`model` must have been loaded by `from_pretrained`: an adapter names what it belongs to.")
-    if getattr(model, "_hf_peft_config_loaded", False):
+    if has_adapters(model):
         base = model.peft_config["default"].base_model_name_or_path
         raise ValueError(f"`model` has adapters already: load the regenerator without them, from {base}.")
-    if not isinstance(rank, int) or rank < 1:
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise ValueError(f"`rank` must be a whole number of at least 1, got {rank!r}.")
-    if alpha is not None and not alpha > 0:
+    if alpha is not None and not (isinstance(alpha, int | float) and 0 < alpha < math.inf):
         raise ValueError(f"`alpha` must be above 0, got {alpha!r}.")
     # a pattern of whole names: peft takes a list of names for endings, which the parts of a nested regenerator share
     targets = "|".join(re.escape(name) for part in _checked(model, parts) for name in _linear_layers(model, part))
@@ -51,6 +52,11 @@ def add_lora(model: RegenerationModel, parts: Sequence[str], rank: int = 8, alph
     # peft reads this to name the regenerator in the adapters' file; a folder is found from everywhere
     base = os.path.abspath(model.name_or_path) if os.path.isdir(model.name_or_path) else model.name_or_path
     model.peft_config["default"].base_model_name_or_path = base
+
+
+def has_adapters(model: RegenerationModel) -> bool:
+    """Whether adapters were added or loaded."""
+    return bool(getattr(model, "_hf_peft_config_loaded", False))
 
 
 def _checked(model: RegenerationModel, parts: Sequence[str]) -> list[str]:

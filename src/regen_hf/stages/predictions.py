@@ -8,6 +8,7 @@ al., 2015, mixes predictions in by a schedule, as it is done here).
 import hashlib
 import itertools
 import os
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,7 @@ from ..parts.contracts import PreTrainedGenerator
 from ..parts.outputs import Representation, concatenate
 from ..processing_regeneration import RegenerationProcessor
 from ..training.batches import Batches, Order, Sampling, batch_seed, seed_all
+from ..training.evaluation import in_use
 
 MANY = 8
 """Passes over the data, times the share, of a training that reads nearly all predictions: to look for the others would
@@ -53,20 +55,20 @@ def predict(
         batch = {name: value.to(prior.device) for name, value in batch.items()}
         return prior.generate(**batch, generator=torch.Generator().manual_seed(seed), **generation)
 
-    was_training = prior.training
-    prior.eval()
-    with torch.no_grad():
+    with in_use(prior):
         place = os.path.join(folder, f"predicted-{cache_name(parts)}")
         cache = write_cache(
             place, dataset, encode, spec, parts,
             read=lambda batch: processor(source=batch[column]), inputs=[column], desc="predict",
         )  # fmt: skip
-    prior.train(was_training)
     return cache
 
 
 class MixedBatches(Batches):
     """Batches for a decoder whose `source` is the true Y′ at first, and more and more often the predicted one.
+
+    A row whose Y′ is empty says nothing of its target: it is left out, and one whose prediction is empty keeps the true
+    one.
 
     Args:
         true: Y′ of all rows, cache by cache; those of the first have an X, of which Y′ can be predicted.
@@ -85,7 +87,14 @@ class MixedBatches(Batches):
         seed: int = 0,
     ):
         lengths = [length for cache in true if cache.lengths is not None for length in cache.lengths]
-        super().__init__(sum(map(len, true)), read, lengths or None)
+        total_rows = sum(map(len, true))
+        self.rows = [row for row, length in enumerate(lengths) if length] if lengths else range(total_rows)
+        if not self.rows:
+            raise ValueError(f"there is nothing to decode: the Y′ of each of {total_rows} examples is empty.")
+        if len(self.rows) < total_rows:
+            left = total_rows - len(self.rows)
+            warnings.warn(f"the decoder does not see {left} of {total_rows} examples, whose Y′ is empty.", stacklevel=2)
+        super().__init__(len(self.rows), read, [lengths[row] for row in self.rows] if lengths else None)
         self.true, self.share, self.total, self.seed = true, share, total, seed
         self.predicted: RepresentationCache | None = None
         self.places: dict[int, int] = {}
@@ -97,10 +106,11 @@ class MixedBatches(Batches):
             batch_size, group: as [`Batches.endless`] is to get them.
         """
         if self.total * batch_size * self.share > MANY * self.length:
-            return list(range(len(self.true[0])))
+            return [row for row in self.rows if row < len(self.true[0])]
         found: set[int] = set()
         order = Order(self.length, Sampling(batch_size, self.seed, group=group), self.lengths)
-        for number, rows in itertools.islice(order, self.total):
+        for number, places in itertools.islice(order, self.total):
+            rows = [self.rows[place] for place in places]
             found.update(row for row, hit in zip(rows, self._chosen(number, rows), strict=True) if hit)
             if len(found) == len(self.true[0]):
                 break
@@ -108,10 +118,12 @@ class MixedBatches(Batches):
 
     def replace(self, rows: Sequence[int], predicted: RepresentationCache) -> None:
         """Takes the predictions of [`MixedBatches.rows_to_predict`]."""
-        self.predicted, self.places = predicted, {row: place for place, row in enumerate(rows)}
+        lengths = predicted.lengths
+        said = ((place, row) for place, row in enumerate(rows) if lengths is None or lengths[place])
+        self.predicted, self.places = predicted, {row: place for place, row in said}
 
     def __getitems__(self, numbered: tuple[int, list[int]]) -> dict[str, torch.Tensor]:
-        number, rows = numbered
+        number, rows = numbered[0], [self.rows[place] for place in numbered[1]]
         seed_all(batch_seed(self.seed, "read", number))
         parts, order = [], []
         for cache, wanted in self._split(rows, self._chosen(number, rows)):
@@ -135,6 +147,6 @@ class MixedBatches(Batches):
         found = {}
         for place, (row, predicted) in enumerate(zip(rows, chosen, strict=True)):
             which = max(i for i, start in enumerate(starts) if row >= start)
-            key, own = (-1, self.places[row]) if predicted else (which, row - starts[which])
+            key, own = (-1, self.places[row]) if predicted and row in self.places else (which, row - starts[which])
             found.setdefault(key, []).append((place, own))
         return [(self.predicted if key < 0 else self.true[key], wanted) for key, wanted in found.items()]

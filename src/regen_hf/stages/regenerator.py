@@ -13,19 +13,25 @@ from ..losses import ExtractorWithLosses
 from ..modeling_regeneration import RegenerationModel
 from ..processing_regeneration import RegenerationProcessor
 from ..runtime.processes import processes
+from ..training.accelerators import keep_in_float32, undisturbed
 from ..training.arguments import StageArguments, StageResult
+from ..training.batches import seed_all
 from ..training.checkpoints import load_finished
 from ..training.interruption import TrainingInterrupted
 from ..training.loop import train
 from ..training.run_folder import RunFolder
 from ..training.trackers import check_trackers
-from .checks import check_stages, identity, needed_bytes
+from .checks import check_keepable, check_stages, identity, needed_bytes
 from .data import RunData
+from .fitting import StatisticsFitting
 from .inputs import StageInputs
 from .joint import JointModel
+from .lora import has_adapters
+from .matching import check_source
 from .output import RunOutput
 
 
+@undisturbed()
 def train_regenerator(
     model: RegenerationModel, processor: RegenerationProcessor, dataset, output_folder: str | os.PathLike, *,
     source_column: str, target_column: str,
@@ -33,15 +39,15 @@ def train_regenerator(
     decoder: StageArguments | None = None, joint: StageArguments | None = None,
     unpaired=None, validation=None, representations: RepresentationCache | None = None,
     extractor_losses: Sequence[nn.Module] = (), samples: Sequence[Any] = (),
-    on_bad_example: str = "raise", resume: bool = False, overwrite: bool = False, report_to: Sequence[str] = (),
-    license: str | None = None,
+    on_bad_example: str = "raise", measure_statistics: bool = False, resume: bool = False, overwrite: bool = False,
+    report_to: Sequence[str] = (), license: str | None = None,
 ) -> list[StageResult]:  # fmt: skip
     """Trains the stages that have arguments, in their order, and keeps what they give.
 
     `output_folder` then holds `model/` (what `pipeline("regeneration")` reads, with a card), `representations/` (the
     extracted Y′), `samples/` (what was generated at each evaluation), `stages/` (what each stage needs to be resumed,
     its logs and its best weights) and `training_summary.json`. Under `accelerate launch` or `torchrun` all processes
-    call it alike.
+    call it alike. What belongs to the process is left as it was, as [`train`] leaves it.
 
     Args:
         model: trained in place; parameters that need no gradient stay as they are.
@@ -57,6 +63,8 @@ def train_regenerator(
         extractor_losses: further losses for the extractor, such as [`PerceptualLoss`] and [`AdversarialLoss`].
         samples: some X to generate for at each evaluation.
         on_bad_example: `"raise"`, or `"skip"` to leave out examples that cannot be read and say how many.
+        measure_statistics: measure mean and deviation of Y′ and of Y again for the parts that are trained. Those that
+            a part has belong to its weights, or to the autoencoder whose config says them, and are kept otherwise.
         resume: go on where the run in `output_folder` was interrupted; begin where there is none.
         overwrite: begin anew where there is a run in `output_folder`. It replaces what that run made, and nothing else.
         report_to: names of accelerate's trackers, such as `"tensorboard"` or `"trackio"`.
@@ -73,16 +81,21 @@ def train_regenerator(
     asked = {"extractor": extractor, "prior": prior, "decoder": decoder, "joint": joint}
     asked = {name: arguments for name, arguments in asked.items() if arguments is not None}
     data = RunData(dataset, source_column, target_column, unpaired, validation, representations)
-    check_stages(model, asked, data, extractor_losses)
+    check_stages(model, asked, data, extractor_losses, measure_statistics)
+    check_keepable(model, processor)
     check_trackers(report_to)
     if samples:
         processor(source=list(samples))
     folder = RunFolder(output_folder, resume, overwrite)
     with folder.claimed(0 if resume else needed_bytes(model, data)):
         data = data.checked(model, processor, on_bad_example)
-        run = _Run(model, processor, data, folder, samples, extractor_losses, report_to, license)
+        if samples or asked.keys() & {"prior", "joint"} or any(each.predicted for each in asked.values()):
+            check_source(model, processor, next(iter(data.pairs))[source_column])
+        stale = model.extractor.config.normalization if "extractor" in asked else None
+        fitting = StatisticsFitting(measure_statistics, has_adapters(model), stale)
+        run = _Run(model, processor, data, folder, samples, extractor_losses, report_to, license, fitting)
         contents, facts = data.contents(folder.found or {})
-        common = identity(model, processor, asked, data, extractor_losses) | contents
+        common = identity(model, processor, asked, data, extractor_losses, measure_statistics) | contents
         folder.begin(common, run.learners, facts)
         return run.train(asked)
 
@@ -90,9 +103,9 @@ def train_regenerator(
 class _Run:
     """The stages of one run, in their order."""
 
-    def __init__(self, model, processor, data, folder, samples, losses, report_to, license):
+    def __init__(self, model, processor, data, folder, samples, losses, report_to, license, fitting):
         self.model, self.folder, self.losses, self.report_to = model, folder, losses, report_to
-        self.inputs = StageInputs(model, processor, data, folder.path / "representations")
+        self.inputs = StageInputs(model, processor, data, folder.path / "representations", fitting)
         self.output = RunOutput(model, processor, data, folder, samples, license)
         self.results: list[StageResult] = []
 
@@ -143,6 +156,11 @@ class _Run:
 
     def _train(self, name: str, module: nn.Module, arguments: StageArguments, read: Callable[[], tuple]) -> None:
         folder = self.folder.stages / name
+        for part in (
+            (self.model.extractor, self.model.prior, self.model.decoder_model) if name == "joint" else (module,)
+        ):
+            if part is not None:  # in joint training the parts that are frozen keep their dtype
+                keep_in_float32(part, name)
 
         def evaluate(step: int) -> Path | None:
             shown = self.output.save_samples(name, step)
@@ -151,6 +169,7 @@ class _Run:
 
         result = load_finished(module, folder, arguments) if self.folder.resume else None
         if result is None:
+            seed_all(arguments.seed)  # of what a dataset's own transform draws
             data, validation = read()
             result = train(
                 module, data, arguments, name, evaluate=evaluate, validation=validation, folder=folder,

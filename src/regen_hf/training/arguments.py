@@ -1,12 +1,28 @@
 """How a stage is trained, and what training it gave."""
 
 import dataclasses
+import math
 
-OPTIMIZERS = ("adamw", "muon")
-PRECISIONS = (None, "no", "bf16", "fp16", "auto")
-KEPT = ("last", "best")
 # of `transformers.get_scheduler`, those that need nothing but steps
 SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant_with_warmup", "inverse_sqrt")
+CHOICES = {
+    "optimizer": ("adamw", "muon"),
+    "mixed_precision": (None, "no", "bf16", "fp16", "auto"),
+    "lr_scheduler": SCHEDULES,
+    "keep": ("last", "best"),
+}
+COUNTS = {"max_steps": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "warmup_steps": 0}
+COUNTS |= {"num_workers": 0, "seed": 0, "eval_every": 0, "save_every": 0}
+SWITCHES = ("gradient_checkpointing", "compile", "group_by_length")
+RANGES = {
+    "learning_rate": ("above 0", lambda value: 0 < value < math.inf),
+    "beta2": ("in [0, 1)", lambda value: 0 <= value < 1),
+    "weight_decay": ("at least 0", lambda value: 0 <= value < math.inf),
+    "max_grad_norm": ("above 0", lambda value: value > 0),  # infinity clips nothing
+    "ema_decay": ("in [0, 1)", lambda value: 0 <= value < 1),
+    "predicted": ("in [0, 1]", lambda value: 0 <= value <= 1),
+    "seed": ("below 2³²", lambda value: value < 2**32),  # which numpy takes
+}
 
 
 @dataclasses.dataclass
@@ -24,7 +40,7 @@ class StageArguments:
         lr_scheduler: transformers' `linear`, `cosine`, `cosine_with_restarts`, `polynomial`, `constant_with_warmup` or
             `inverse_sqrt`.
         warmup_steps: steps until the learning rate is at its highest; a tenth of all, at most 100, if not given.
-        max_grad_norm: gradients are clipped to this norm.
+        max_grad_norm: gradients are clipped to this norm; infinity clips nothing.
         gradient_accumulation_steps: batches whose gradients are added up to one step.
         gradient_checkpointing: compute activations again in the backward pass, which takes less memory and more time.
         compile: compile the module with `torch.compile`.
@@ -39,6 +55,9 @@ class StageArguments:
         keep: the weights that the stage ends with: `last`, or `best` by the validation loss.
         predicted: the share of examples, growing from 0 to this in the course of the stage, whose Y′ is the one that
             the prior predicts and not the true one; for the decoder.
+
+    Raises:
+        ValueError: for an argument of another type or out of its range, by name.
     """
 
     max_steps: int
@@ -64,32 +83,21 @@ class StageArguments:
     predicted: float = 0.0
 
     def __post_init__(self):
-        self._check_counts()
+        self._check_types()
         if self.warmup_steps is None:
             self.warmup_steps = min(100, self.max_steps // 10)
-        choices = {
-            "optimizer": OPTIMIZERS,
-            "mixed_precision": PRECISIONS,
-            "lr_scheduler": SCHEDULES,
-            "keep": KEPT,
-        }
-        for name, known in choices.items():
+        for name, known in CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise ValueError(f"`{name}` must be one of {', '.join(map(str, known))}, got {value!r}.")
-        if not 0 <= self.warmup_steps < self.max_steps:
+        for name, (said, holds) in RANGES.items():
+            if not holds(value := getattr(self, name)):
+                raise ValueError(f"`{name}` must be {said}, got {value}.")
+        if not self.warmup_steps < self.max_steps:
             raise ValueError(f"`warmup_steps` must be below max_steps {self.max_steps}, got {self.warmup_steps}.")
         if self.mixed_precision == "fp16" and self.optimizer == "muon":
             raise ValueError("`mixed_precision` must not be 'fp16' with the optimizer 'muon'; take 'bf16'.")
-        if not self.max_grad_norm > 0:
-            raise ValueError(f"`max_grad_norm` must be above 0, got {self.max_grad_norm}; infinity clips nothing.")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"`ema_decay` must be in [0, 1), got {self.ema_decay}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"`learning_rate` must be above 0, got {self.learning_rate}.")
         if self.keep == "best" and not self.eval_every:
             raise ValueError("`keep` is 'best', which has no effect without `eval_every`.")
-        if not 0 <= self.predicted <= 1:
-            raise ValueError(f"`predicted` must be in [0, 1], got {self.predicted}.")
 
     def batches_per_step(self, num_processes: int) -> int:
         """Batches that all processes together take in a step."""
@@ -99,12 +107,23 @@ class StageArguments:
         """How many consecutive rows are of similar length: those of a step, or 0."""
         return self.batch_size * self.batches_per_step(num_processes) if self.group_by_length else 0
 
-    def _check_counts(self) -> None:
-        least = {"max_steps": 1, "batch_size": 1, "gradient_accumulation_steps": 1}
-        least |= {"num_workers": 0, "eval_every": 0, "save_every": 0}
-        for name, lowest in least.items():
-            if not isinstance(value := getattr(self, name), int) or value < lowest:
-                raise ValueError(f"`{name}` must be a whole number of at least {lowest}, got {value!r}.")
+    def _check_types(self) -> None:
+        for name, least in COUNTS.items():
+            value = getattr(self, name)
+            if value is None and name == "warmup_steps":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+        for name in RANGES:
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
+                raise ValueError(f"`{name}` must be a number, got {value!r}.")
+        for name in SWITCHES:
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"`{name}` must be True or False, got {value!r}.")
+        for name in CHOICES:
+            if not isinstance(value := getattr(self, name), str | None):
+                raise ValueError(f"`{name}` must be text, got {value!r}.")
 
 
 @dataclasses.dataclass

@@ -1,7 +1,8 @@
 """What is looked at while a module trains: the loss on validation data, the best weights by it, samples."""
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -11,6 +12,19 @@ from .arguments import StageArguments
 from .batches import Batches, batch_seed, seed_all
 from .checkpoints import BEST, save_tensors, weights_of
 from .trackers import log_file
+
+
+@contextlib.contextmanager
+def in_use(module: nn.Module) -> Iterator[None]:
+    """Without dropout and gradients for a while; each module within has its own mode back afterwards."""
+    training = [each for each in module.modules() if each.training]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for each in training:
+            each.training = True
 
 
 class Evaluation:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from .accelerators import computes_bf16, make_accelerator
+from .accelerators import computes_bf16, keep_in_float32, make_accelerator, undisturbed
 from .arguments import StageArguments, StageResult
 from .batches import Batches, StreamedBatches, batch_seed, seed_all
 from .checkpoints import (
@@ -34,6 +34,7 @@ from .sharding import copy_weights, is_sharded, sharding_copy
 from .trackers import check_trackers, start_trackers
 
 
+@undisturbed()
 def train(
     module: nn.Module,
     data: Batches | StreamedBatches,
@@ -49,10 +50,12 @@ def train(
 ) -> StageResult:
     """Trains any module whose `forward` takes a batch and returns an output with a `loss`.
 
-    Every parameter that requires a gradient is trained. At the end, and while `evaluate` is called, the weights are
-    their moving average, where there is one. Batches and noise are functions of the seed and the number of the batch,
-    so on the same hardware a resumed run ends with the very weights of one that was never interrupted. Ctrl-C and
-    SIGTERM end training after the step, save a checkpoint, leave the weights ready to be saved and raise.
+    Every parameter that requires a gradient is trained, and is in float32 from then on. At the end, and while
+    `evaluate` is called, the weights are their moving average, where there is one. Batches and noise are functions of
+    the seed and the number of the batch, so on the same hardware a resumed run ends with the very weights of one that
+    was never interrupted. Ctrl-C and SIGTERM end training after the step, save a checkpoint, leave the weights ready to
+    be saved and raise. What belongs to the process is left as it was: its random numbers, its environment, an
+    `Accelerator` of the caller's.
 
     Args:
         evaluate: called on the main process at each evaluation with the step; it may return a file to show.
@@ -63,7 +66,7 @@ def train(
         log_every: steps between two entries of the loss.
 
     Raises:
-        FloatingPointError: if the loss is NaN or infinite.
+        FloatingPointError: if the loss or weights are NaN or infinite.
         ValueError: if `resume` finds a stage that was begun with other arguments, naming them.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after a whole step.
     """
@@ -72,11 +75,19 @@ def train(
     check_trackers(report_to)
     if arguments.keep == "best" and (validation is None or folder is None):
         raise ValueError("`keep` is 'best', which needs validation data and a folder.")
+    if arguments.gradient_checkpointing and not getattr(module, "supports_gradient_checkpointing", False):
+        raise ValueError(f"`gradient_checkpointing` is not possible with {type(module).__name__}.")
+    keep_in_float32(module, name)
     if resume and (result := load_finished(module, folder, arguments)):
         return result
     loop = _Loop(module, data, arguments, name, evaluate, validation, folder, report_to, log_every)
-    if folder is not None:
-        loop.resume() if resume else loop.clear()
+    try:
+        loop.prepare()
+        if folder is not None:
+            loop.resume() if resume else loop.clear()
+    except BaseException:
+        loop.release()
+        raise
     return loop.run()
 
 
@@ -85,20 +96,16 @@ class _Loop:
         self.module, self.data, self.arguments, self.name = module, data, arguments, name
         self.folder, self.log_every = folder, log_every
         self.accelerator = make_accelerator(arguments, report_to, folder)
-        self.progress = Progress()
-        self._prepare()
-        if report_to:
-            start_trackers(self.accelerator, report_to, arguments, folder)
+        self.progress, self.prepared, self.average, self.report_to = Progress(), module, None, report_to
         self.evaluation = Evaluation(module, self.accelerator, arguments, name, validation, evaluate, folder)
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Makes the module ready to be trained, until it is released."""
         trained, self.sharded = self.module, is_sharded(self.accelerator)
         if self.sharded:  # the module gets the weights of the copy when they are needed
             trained = sharding_copy(self.module)
             self.module.to(self.accelerator.device)
         if self.arguments.gradient_checkpointing:
-            if not getattr(trained, "supports_gradient_checkpointing", False):
-                raise ValueError(f"`gradient_checkpointing` is not possible with {type(trained).__name__}.")
             trained.activation_checkpointing_enable()
         optimizers = make_optimizers(trained, self.arguments, computes_bf16())
         self.schedules = [make_schedule(optimizer, self.arguments) for optimizer in optimizers]
@@ -109,6 +116,8 @@ class _Loop:
             self.average.to(self.accelerator.device)
         if self.arguments.compile:
             self.prepared.compile()
+        if self.report_to:
+            start_trackers(self.accelerator, self.report_to, self.arguments, self.folder)
 
     def resume(self) -> None:
         """Goes on from the latest checkpoint, if there is one."""
@@ -160,6 +169,7 @@ class _Loop:
                 if progress.step < arguments.max_steps:
                     self._between(stopping and (logged or self.accelerator.num_processes == 1))
             self._pause()
+            self._check_weights()
             self._restore_module()
         except KeyboardInterrupt:
             self._restore_module()
@@ -243,11 +253,22 @@ class _Loop:
             own = torch.tensor([loss, float(pressed)], device=self.accelerator.device)
             loss, pressed = self.accelerator.reduce(own, "mean").tolist()
         if not math.isfinite(loss):
-            rate = self.schedules[0].get_last_lr()[0]
-            raise FloatingPointError(
-                f"the loss of {self.name} is {loss} at step {self.progress.step}, learning rate {rate:.2e}."
-            )
+            raise self._diverged(f"the loss of {self.name} is {loss}")
         return loss, pressed > 0
+
+    def _check_weights(self) -> None:
+        """Raises `FloatingPointError` for weights that are NaN or infinite, which the loss says a step later only."""
+        own = (p.to_local() if hasattr(p, "to_local") else p for p in self.parameters)
+        if not all(each.detach().isfinite().all() for each in own):
+            raise self._diverged(f"weights of {self.name} are NaN or infinite")
+
+    def _diverged(self, what: str) -> FloatingPointError:
+        rate = self.schedules[0].get_last_lr()[0]
+        return FloatingPointError(
+            f"{what} at step {self.progress.step}, learning rate {rate:.2e}. Nothing of it is saved: begin again with "
+            "a lower `learning_rate` or `max_grad_norm`, a longer warm-up (`warmup_steps`), or, in 16 bits, without "
+            "`mixed_precision`."
+        )
 
     def _recent(self) -> list[float]:
         """The losses since the last entry, read from the device in one go."""
@@ -262,6 +283,7 @@ class _Loop:
         if arguments.eval_every and step % arguments.eval_every == 0:
             self._pause()
             self._mean()  # nothing is saved after a loss of NaN
+            self._check_weights()
             with averaged(self.average, self.parameters):
                 self._copy_sharded()
                 self.module.eval()
@@ -276,6 +298,7 @@ class _Loop:
 
     def _save(self) -> None:
         self._pause()
+        self._check_weights()
         if self.progress.recent:
             loss, _ = self._mean()
             if self.accelerator.num_processes > 1:  # one of them writes, for all
@@ -313,13 +336,17 @@ class _Loop:
             self.average.copy_to(self.parameters)
         if together:
             self._copy_sharded()
+        self.release()
+        self.module.eval()
+
+    def release(self) -> None:
+        """Takes back what [`_Loop.prepare`] did to the module, as far as it came."""
         if self.arguments.compile:
             self.prepared._compiled_call_impl = None
         self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False, keep_torch_compile=False)
         vars(self.module).pop("forward", None)  # accelerate leaves its own on the instance
         if self.arguments.gradient_checkpointing:
             self.module.activation_checkpointing_disable()
-        self.module.eval()
 
     def _finish(self) -> StageResult:
         progress, main = self.progress, self.accelerator.is_main_process

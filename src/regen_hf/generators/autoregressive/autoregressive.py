@@ -229,6 +229,14 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         """`(batch, codebooks, places)`"""
         return codes.flatten(2) if self.config.num_codebooks > 1 else codes.flatten(1)[:, None]
 
+    @property
+    def input_limits(self) -> dict[str, tuple[int | None, int | None]]:
+        own = {} if self.config.reads_codes else {"input_ids": (self.config.prefix_vocabulary_size, None)}
+        return {**super().input_limits, **(own if self.config.prefix_vocabulary_size else {})}
+
+    def check_source(self, **source) -> None:
+        self._read(source)
+
     def _read(self, source: dict[str, torch.Tensor], rows: int | None = None) -> Condition:
         """What the source says. As a prefix it has its padding in front, so that what is written follows it at once."""
         if self.config.prefix_vocabulary_size:

@@ -126,6 +126,13 @@ class ConditionalGenerator(PreTrainedGenerator):
         if isinstance(module, ChannelStatistics):
             module.init_weights()
 
+    @property
+    def input_limits(self) -> dict[str, tuple[int | None, int | None]]:
+        return self.source_encoder.input_limits
+
+    def check_source(self, **source) -> None:
+        self.source_encoder(**source)
+
     def fit_statistics(self, targets, sources=None) -> None:
         """Measures mean and deviation of continuous targets and source representations: iterables of batches
         `(batch, channels, ...)`."""

@@ -10,6 +10,7 @@ from transformers import initialization as init
 
 from ...parts.lengths import by_length
 from ...parts.outputs import RepresentationSpec
+from ...parts.pretrained import position_limit
 from .condition import Condition
 from .conditional_generator import ConditionalGeneratorConfig
 from .source_encoders import READERS, build_source_encoder
@@ -78,6 +79,16 @@ class SourceEncoder(PreTrainedModel):
             init.normal_(self.null, std=0.02)
         if isinstance(module, ChannelStatistics):
             module.init_weights()
+
+    @property
+    def input_limits(self) -> dict[str, tuple[int | None, int | None]]:
+        """As [`PreTrainedGenerator.input_limits`]."""
+        limits = {} if self.class_embedding is None else {"class_labels": (self.class_embedding.num_embeddings, 1)}
+        if getattr(self.encoder, "main_input_name", None) == "input_ids":
+            words = self.encoder.get_input_embeddings()
+            positions = position_limit(self.encoder) or getattr(self.encoder.config, "max_position_embeddings", None)
+            limits["input_ids"] = (getattr(words, "num_embeddings", None), positions)
+        return limits
 
     def forward(self, **source) -> Condition:
         """What [`SourceEncoder.read`] gives, joined along the length; with `source_stride`, means of so many places."""

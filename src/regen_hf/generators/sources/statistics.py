@@ -44,10 +44,15 @@ class ChannelStatistics(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_((squares / count - mean.square()).clamp(min=1e-10).sqrt())
 
+    @property
+    def known(self) -> bool:
+        """Whether they were measured or assigned: no longer the identity that they begin as."""
+        return bool(self.mean.any() or (self.std != 1).any())
+
     @torch.no_grad()
     def assign(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Takes what is known, unless something was measured already; one number stands for every channel."""
-        if not self.mean.any() and (self.std == 1).all():
+        if not self.known:
             self.mean.copy_(torch.as_tensor(mean))
             self.std.copy_(torch.as_tensor(std))
 
