@@ -155,9 +155,10 @@ def test_the_model_is_whole_at_any_moment(tmp_path):
 
     def read():
         while not done.is_set():
-            seen.append(
-                (sorted(os.listdir(tmp_path / "model")), len(load_file(tmp_path / "model" / "model.safetensors")))
-            )
+            before, names = os.stat(tmp_path / "model"), sorted(os.listdir(tmp_path / "model"))
+            tensors, after = len(load_file(tmp_path / "model" / "model.safetensors")), os.stat(tmp_path / "model")
+            if (before.st_ino, before.st_ctime_ns) == (after.st_ino, after.st_ctime_ns):
+                seen.append((names, tensors))
 
     reader = threading.Thread(target=read)
     reader.start()

@@ -51,7 +51,7 @@ def data_contents(dataset) -> str:
                 text = source if isinstance(source, str) else data_contents(source)
                 told.update((os.path.basename(source) if is_file else text).encode())
         for path in sorted(set(_files_behind(dataset))):
-            told.update(f"{os.path.basename(path)} ".encode())
+            told.update(f"{os.path.basename(path)} {os.path.getsize(path)} ".encode())
             _read_file(path, told)
         _READ[facts] = told.hexdigest()
     return _READ[facts]
