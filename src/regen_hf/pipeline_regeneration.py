@@ -122,8 +122,8 @@ class RegenerationPipeline(Pushed, ChunkPipeline):
             self.push_to_hub(name, max_shard_size=max_shard_size, **hub)
 
     @property
-    def _home(self) -> str:
-        return self.model._home
+    def home(self) -> str:
+        return self.model.home or self.model.name_or_path
 
 
 def _shown(pieces: list[dict[str, Any]], link: str, copy: int) -> torch.Tensor | list[torch.Tensor]:

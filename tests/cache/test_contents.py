@@ -173,6 +173,14 @@ def test_a_text_is_no_path(tmp_path, monkeypatch):
     assert looked == ["a\n/b", "/", "1/2", "none.zip"]
 
 
+def test_what_the_system_shows_as_files_is_not_read(monkeypatch, tmp_path):
+    (tmp_path / "link.txt").symlink_to("/proc/self/status")
+    monkeypatch.setattr(contents, "_read_file", None)
+    data_contents(
+        Dataset.from_dict({"a": ["/proc/kcore", "/proc/self/status", "/dev/zero", str(tmp_path / "link.txt")]})
+    )
+
+
 def test_what_has_been_read_is_not_read_again(tmp_path, monkeypatch):
     picture(tmp_path / "file.bmp", "black")
     data = Dataset.from_dict({"a": [str(tmp_path / "file.bmp")]})

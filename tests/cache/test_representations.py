@@ -260,6 +260,8 @@ def to_the_hub_and_back(folder: str) -> None:
         assert (back.lengths is None) == (name == "codes")
         assert back.dataset[7]["image"].tobytes() == cache.dataset[7]["image"].tobytes()
         back.check({"data": "1"})
+        with pytest.raises(ValueError, match=f"the cache user/{name} is in no folder of its own"):
+            back.remove()
     assert back.lengths.tolist() == list(range(10))
     assert torch.equal(back[[2, 1]].mask, torch.tensor([[True, True], [True, False]]))
     for name, expected in (("codes", ValueError), ("plain", FileNotFoundError)):

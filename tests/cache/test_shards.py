@@ -32,12 +32,16 @@ def slowly(folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_goes_on_where_it_was_killed(tmp_path, small_shards):
+def test_goes_on_where_it_was_killed(tmp_path, small_shards, monkeypatch):
     partial = tmp_path / ".cache.partial"
     process = start("-c", f"import test_shards as t; t.slowly({str(tmp_path / 'cache')!r})")
     while len(list(partial.glob("shard-*.arrow"))) < 2:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(locks, "PATIENCE", 0)
+        with pytest.raises(OSError, match=f"another run is writing to the output folder .*: process {process.pid} on "):
+            write(tmp_path / "cache", numbers(60), no_encoding, RAGGED, columns=["i"])
     process.send_signal(signal.SIGKILL)
     process.communicate()
     finished = len(list(partial.glob("shard-*.arrow")))

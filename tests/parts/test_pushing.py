@@ -76,6 +76,15 @@ def test_a_card_on_the_hub_stays(kind, hub, saved):
     assert files["README.md"].decode() == "---\nlicense: mit\ntags:\n- mine\n- more\n---\n# Theirs\n"
 
 
+def test_the_card_of_the_folder_that_a_model_was_trained_in_counts(hub, saved, tmp_path):
+    model = RegenerationModel.from_pretrained(saved)
+    (tmp_path / "README.md").write_text(MINE.replace("Mine", "Trained"))
+    model.home = str(tmp_path)
+    for each in (model, pipeline("regeneration", model=model, processor=tiny.processor())):
+        each.push_to_hub("user/x")
+        assert hub.commits[-1][1]["README.md"].decode().endswith("# Trained\n")
+
+
 def test_a_card_without_any_says_no_licence(hub):
     tiny.latent_model().push_to_hub("user/x")
     card = hub.commits[0][1]["README.md"].decode()

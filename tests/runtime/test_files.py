@@ -61,14 +61,21 @@ def test_what_is_not_its_own_stays(way, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
+def which(folder):
+    found = os.stat(folder)
+    return found.st_ino, found.st_ctime_ns
+
+
 def test_a_reader_finds_a_whole_folder_at_any_moment(tmp_path):
-    """By listing the folder, which is one look at it."""
+    """By listing it; what is listed of a folder that was replaced meanwhile may be gone already."""
     put(tmp_path / "b", a0="", b0="")
     seen, done = [], threading.Event()
 
     def read():
         while not done.is_set():
-            seen.append(frozenset(os.listdir(tmp_path / "b")))
+            before, names, after = which(tmp_path / "b"), os.listdir(tmp_path / "b"), which(tmp_path / "b")
+            if before == after:
+                seen.append(frozenset(names))
 
     reader = threading.Thread(target=read)
     reader.start()

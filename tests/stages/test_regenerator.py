@@ -155,9 +155,10 @@ def test_the_model_is_whole_at_any_moment(tmp_path):
 
     def read():
         while not done.is_set():
-            seen.append(
-                (sorted(os.listdir(tmp_path / "model")), len(load_file(tmp_path / "model" / "model.safetensors")))
-            )
+            before, names = os.stat(tmp_path / "model"), sorted(os.listdir(tmp_path / "model"))
+            tensors, after = len(load_file(tmp_path / "model" / "model.safetensors")), os.stat(tmp_path / "model")
+            if (before.st_ino, before.st_ctime_ns) == (after.st_ino, after.st_ctime_ns):
+                seen.append((names, tensors))
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -238,7 +239,7 @@ def test_a_run_goes_on_where_a_file_of_rows_was_touched(tmp_path):
 def test_the_card_names_the_licence_that_was_given_and_no_other(license, tmp_path):
     model, _ = run(tmp_path, extractor=None, prior=arguments(2), license=license)
     assert ModelCard.load(tmp_path / "model" / "README.md").data.license == license
-    assert model.name_or_path == str(tmp_path / "model")  # whose card is uploaded with it
+    assert model.home == str(tmp_path / "model")  # whose card is uploaded with it
 
 
 def test_joint_training_moves_every_part(tmp_path):

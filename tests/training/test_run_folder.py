@@ -1,4 +1,6 @@
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -116,6 +118,20 @@ def test_a_link_is_not_followed(name, tmp_path):
         with pytest.raises(ValueError, match=f"{name} is a link, which a run does not write through"):
             RunFolder(tmp_path / "run", **settings).begin({"stages": ["prior"]}, model(0))
     assert files(tmp_path / "elsewhere") == sorted(OWN)
+
+
+def test_a_run_of_an_older_version_is_gone_on_with_or_replaced(tmp_path):
+    shutil.copytree(Path(__file__).parents[1] / "written_before" / "run", tmp_path / "run")
+    put(tmp_path / "run", ["stages/mine.py", "model/mine.py"])
+    with pytest.raises(ValueError, match="holds a run that is not finished"), RunFolder(tmp_path / "run").claimed():
+        pytest.fail("begun")
+    with RunFolder(tmp_path / "run", resume=True).claimed() as folder:
+        assert folder.found["identity"]["stages"] == ["extractor", "prior", "joint"]
+        made = ["README.md", "config.json", "model.safetensors", "processor_config.json", "regeneration_remote_code.py"]
+        assert sorted(folder.model_files) == made
+    RunFolder(tmp_path / "run", overwrite=True).begin({"stages": ["prior"]}, model(0))
+    assert files(tmp_path / "run" / "stages") == ["mine.py", "run.json", "start.safetensors"]
+    assert sorted(RunFolder(tmp_path / "run").model_files) == made
 
 
 def test_what_is_no_file_of_a_run_is_left_alone(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 ROWS = 1000  # that are read at once
+NO_FILES = ("/proc/", "/sys/", "/dev/")  # what the system shows as files, which need not end
 _READ: dict[str, str] = {}
 """The contents of what was read in this process, by its facts."""
 
@@ -46,9 +47,11 @@ def data_contents(dataset) -> str:
         else:
             told.update(reference(dataset).encode())
             for source in _sources(dataset):
-                told.update((os.path.basename(source) if isinstance(source, str) else data_contents(source)).encode())
+                is_file = isinstance(source, str) and os.path.isfile(source)  # which may be in another folder now
+                text = source if isinstance(source, str) else data_contents(source)
+                told.update((os.path.basename(source) if is_file else text).encode())
         for path in sorted(set(_files_behind(dataset))):
-            told.update(f"{os.path.basename(path)} ".encode())
+            told.update(f"{os.path.basename(path)} {os.path.getsize(path)} ".encode())
             _read_file(path, told)
         _READ[facts] = told.hexdigest()
     return _READ[facts]
@@ -144,7 +147,8 @@ def _paths(array) -> Iterator[str]:
     elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         yield from _paths(array.flatten())
     elif types.is_string(kind) or types.is_large_string(kind):
-        yield from filter(None, array.to_pylist())
+        for start in range(0, len(array), ROWS):
+            yield from filter(None, array.slice(start, ROWS).to_pylist())
 
 
 def _named(value: Any) -> Iterator[str]:
@@ -161,7 +165,8 @@ def _named(value: Any) -> Iterator[str]:
 def _existing(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         name = name.rsplit("::", 1)[-1]  # of something within an archive, the archive
-        if len(name) < 4096 and "\0" not in name and PATH.fullmatch(name) and os.path.isfile(name):
+        looks_like_one = len(name) < 4096 and "\0" not in name and PATH.fullmatch(name)
+        if looks_like_one and os.path.isfile(name) and not os.path.realpath(name).startswith(NO_FILES):
             yield os.path.abspath(name)
 
 

@@ -137,9 +137,12 @@ def write_cache(
         >>> write_cache(mkdtemp(), data, encode, spec, {"data": "the first three"})[[2, 0]].values.tolist()
         [[2], [0]]
     """
+    from accelerate.utils import gather_object
+
     folder = Path(os.path.realpath(folder))
     _check_request(dataset, spec, inputs, columns, batch_size, num_workers)
-    if (finished := _finished_cache(folder, spec, parts, columns, overwrite)) is not None:
+    state, finished = processes(), _finished_cache(folder, spec, parts, columns, overwrite)
+    if all(gather_object([finished is not None])):
         return finished
     job = CacheWriter(
         folder,
@@ -155,11 +158,13 @@ def write_cache(
         overwrite,
     )
     with _alone(folder):
-        if (finished := _finished_cache(folder, spec, parts, columns, overwrite)) is None:  # by whom it waited for
+        state.wait_for_everyone()  # until the first of them is alone
+        finished = _finished_cache(folder, spec, parts, columns, overwrite)  # of whom it may have waited for
+        if finished is None:
             job.prepare()
             _write_shards(job, encode, desc)
             job.finish()
-    return finished or RepresentationCache(folder)
+    return RepresentationCache(folder) if finished is None else finished
 
 
 @contextlib.contextmanager

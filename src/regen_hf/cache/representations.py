@@ -44,7 +44,14 @@ class RepresentationCache(torch.utils.data.Dataset):
         self._open(str(folder), description, _open_shards(Path(folder), description["shards"]))
 
     def remove(self) -> None:
-        """Removes the cache's own files, and its folder where nothing else is in it."""
+        """Removes the cache's own files, and its folder where nothing else is in it.
+
+        Raises:
+            ValueError: if the cache is no folder, but came from the Hub.
+        """
+        places = {Path(each["filename"]).resolve().parent for each in self.dataset.cache_files}
+        if places != {Path(self.place).resolve()}:
+            raise ValueError(f"the cache {self.place} is in no folder of its own, so that there is nothing to remove.")
         remove_files(Path(self.place), [*self.description["shards"], DESCRIPTION])
 
     def _open(self, place: str, description: dict[str, Any], dataset) -> None:

@@ -22,6 +22,9 @@ pipe = pipeline("regeneration", model="{name}")
 class Pushed:
     """Uploads what `save_pretrained` writes; for classes that transformers would upload with a card of its own."""
 
+    home: str = ""
+    """The folder that it was trained in, where that is not the one it was loaded from."""
+
     def push_to_hub(
         self,
         repo_id: str,
@@ -58,7 +61,7 @@ class Pushed:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, max_shard_size=max_shard_size)
-            _card(repo_id, self._home, token, tags).save(os.path.join(folder, CARD))
+            _card(repo_id, self.home or getattr(self, "name_or_path", ""), token, tags).save(os.path.join(folder, CARD))
             paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
             return api.create_commit(
                 repo_id,
@@ -69,11 +72,6 @@ class Pushed:
                 create_pr=create_pr,
             )
 
-    @property
-    def _home(self) -> str:
-        """The folder that it was loaded from or trained in, if it was one."""
-        return getattr(self, "name_or_path", "") or ""
-
 
 def _card(repo_id: str, home: str, token: bool | str | None, tags: list[str] | None):
     from huggingface_hub import ModelCard, ModelCardData
@@ -82,7 +80,7 @@ def _card(repo_id: str, home: str, token: bool | str | None, tags: list[str] | N
     try:
         card = ModelCard.load(repo_id, token=token, ignore_metadata_errors=True)
     except EntryNotFoundError:
-        if os.path.isfile(own := os.path.join(home, CARD)) and home:
+        if home and os.path.isfile(own := os.path.join(home, CARD)):
             card = ModelCard.load(own, ignore_metadata_errors=True)
         else:
             data = ModelCardData(library_name="regen_hf", tags=["regeneration-learning", "regen_hf"])

@@ -183,10 +183,13 @@ def _carry_over(old: Path, new: Path, own: Collection[str]) -> None:
         if name in own or os.path.lexists(new / name):
             continue
         (new / name).parent.mkdir(parents=True, exist_ok=True)
+        if (old / name).is_symlink():
+            os.symlink(os.readlink(old / name), new / name)
+            continue
         try:
-            os.link(old / name, new / name, follow_symlinks=False)
+            os.link(old / name, new / name)
         except OSError:  # not every disk has hard links
-            shutil.copy2(old / name, new / name, follow_symlinks=False)
+            shutil.copy2(old / name, new / name)
 
 
 def _exchange(one: Path, other: Path) -> bool:

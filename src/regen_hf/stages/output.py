@@ -51,7 +51,7 @@ class RunOutput:
             self.processor.save_pretrained(new)
             write_model_card(new, summary, example=self._example(), license=self.license)
             self.folder.note_model(files_below(new))
-        self.model.name_or_path = str(self.folder.model)  # where its card is, for the Hub
+        self.model.home = str(self.folder.model)  # where its card is, for the Hub
         save_json(self.folder.path / SUMMARY, summary)
         if finished:
             self.folder.finish()

@@ -3,18 +3,30 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..runtime.files import check_output_folder, disk_errors_told, only_writer, remove_files, remove_scratch
+from ..runtime.files import (
+    check_output_folder,
+    disk_errors_told,
+    files_below,
+    only_writer,
+    remove_files,
+    remove_scratch,
+)
 from ..runtime.processes import processes
 from .checkpoints import clear, own_names, remove_checkpoints, save_json, save_tensors, weights_of
 
 RUN, START, SUMMARY = "run.json", "start.safetensors", "training_summary.json"
 LOGS = ("events.out.tfevents.*", "hparams.yml")  # what accelerate's tracker for tensorboard writes
+OLDER_MODEL = (
+    r"README\.md|regeneration_remote_code\.py|(adapter_)?model(-\d+-of-\d+)?\.safetensors(\.index\.json)?|(target/)?"
+    r"(config|adapter_config|(pre)?processor_config|tokenizer(_config)?|special_tokens_map|added_tokens|vocab)\.json"
+)
 OF_A_RUN = ("stages", "model", "samples", SUMMARY)
 
 
@@ -153,8 +165,11 @@ class RunFolder:
 
     @property
     def model_files(self) -> list[str]:
-        """The files of `model/` that runs have made."""
-        return (self.found or {}).get("model", [])
+        """The files of `model/` that runs have made; of a run by an older version, which noted none, by their names."""
+        found = self.found or {}
+        if found and "model" not in found and self.model.is_dir():
+            return [name for name in files_below(self.model) if re.fullmatch(OLDER_MODEL, name)]
+        return found.get("model", [])
 
     @property
     def finished(self) -> bool:
