@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from ..parts.outputs import LossOutput
-from .base import check_images
+from .base import check_images, check_weight
 
 
 class AdversarialLoss(nn.Module):
@@ -38,8 +38,9 @@ class AdversarialLoss(nn.Module):
     def __init__(self, channels: int = 3, weight: float = 0.1, width: int = 64, num_layers: int = 3, start: int = 0):
         super().__init__()
         for name, value, least in (("width", width, 1), ("num_layers", num_layers, 1), ("start", start, 0)):
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {value!r}.")
+        check_weight(weight)
         self.channels, self.weight, self.num_layers, self.start = channels, weight, num_layers, start
         self.discriminator = _make_discriminator(channels, width, num_layers)
         self.register_buffer("forwards", torch.zeros((), dtype=torch.long))

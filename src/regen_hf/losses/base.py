@@ -1,6 +1,14 @@
 """What every loss on images asks of them."""
 
+import math
+
 import torch
+
+
+def check_weight(weight: float) -> None:
+    """Raises `ValueError` unless it is a finite number of at least 0."""
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < math.inf:
+        raise ValueError(f"`weight` must be a finite number of at least 0, got {weight!r}.")
 
 
 def check_images(reconstruction: torch.Tensor, target: torch.Tensor, channels: int) -> None:

@@ -10,7 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..parts.outputs import LossOutput
-from .base import check_images
+from .base import check_images, check_weight
 
 
 class PerceptualLoss(nn.Module):
@@ -58,6 +58,7 @@ class PerceptualLoss(nn.Module):
                 f"`backbone` must be a name or a transformers backbone, such as AutoBackbone gives, got "
                 f"{type(backbone).__name__}."
             )
+        check_weight(weight)
         by_name = isinstance(backbone, str)
         mean, std = _image_statistics(backbone) if by_name else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
         self.register_buffer("image_mean", _per_channel("image_mean", mean if image_mean is None else image_mean))
