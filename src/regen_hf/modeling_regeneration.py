@@ -99,6 +99,10 @@ class RegenerationModel(PreTrainedGenerator):
     def input_limits(self) -> dict[str, tuple[int | None, int | None]]:
         return self.prior.input_limits
 
+    @property
+    def longest_target(self) -> int | None:
+        return None if self.decoder_model is None else self.decoder_model.longest_target
+
     def check_source(self, **source: torch.Tensor) -> None:
         self.prior.check_source(**source)
 

@@ -136,6 +136,9 @@ def test_refuses_what_it_cannot_take():
         small()(torch.zeros(2, 1, 16, 16), torch.zeros(2, 1, 16, 16))
     with pytest.raises(ValueError, match=r"`target` must have the shape of `reconstruction`, \(2, 3, 16, 16\), got"):
         small()(images(), images(batch=1))
+    for weight in (float("nan"), float("inf"), -1.0, "1", True):
+        with pytest.raises(ValueError, match="`weight` must be a finite number of at least 0, got"):
+            AdversarialLoss(weight=weight)
     with pytest.raises(ValueError, match="`num_layers` must be at least 1, got 0"):
         small(num_layers=0)
     with pytest.raises(ValueError, match="`width` must be at least 1, got 0"):

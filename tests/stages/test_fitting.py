@@ -45,7 +45,7 @@ def batches(*values):
     (Reads(made=4.0, read=8.0), {}, (4.0, 8.0)),
     (Reads(made=4.0, read=8.0), {"again": True}, (5.0, 7.0)),
     (Reads(made=4.0), {"fixed": True}, (4.0, 0.0)),
-    (Reads(made=4.0, read=8.0), {"stale": ([4.0], [1.0])}, (4.0, 8.0)),  # near enough
+    (Reads(made=4.875, read=8.0), {"stale": ([4.875], [1.0])}, (4.875, 8.0)),  # near enough
     (Reads(made=2.0, read=8.0), {"stale": ([2.0], [1.0])}, (5.0, 8.0)),
     (Reads(made=2.0, read=2.0), {"stale": (2.0, 1.0), "fixed": True}, (2.0, 2.0)),
 ])  # fmt: skip

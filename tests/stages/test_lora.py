@@ -166,6 +166,10 @@ def test_an_adapter_without_its_regenerator_is_refused(folders, tmp_path):
     ("prior", {}, "`parts` must be a list of extractor, prior, got 'prior'"),
     (["prior"], {"rank": 0}, "`rank` must be a whole number of at least 1, got 0"),
     (["prior"], {"rank": 2.0}, "`rank` must be a whole number of at least 1, got 2.0"),
+    (["prior"], {"rank": True}, "`rank` must be a whole number of at least 1, got True"),
+    (["prior"], {"alpha": float("inf")}, "`alpha` must be above 0, got inf"),
+    (["prior"], {"alpha": float("nan")}, "`alpha` must be above 0, got nan"),
+    (["prior"], {"alpha": True}, "`alpha` must be above 0, got True"),
     (["prior"], {"alpha": 0}, "`alpha` must be above 0, got 0"),
     (["extractor"], {}, "`parts` holds 'extractor', which has no linear layer"),
 ])  # fmt: skip

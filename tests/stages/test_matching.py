@@ -21,7 +21,13 @@ from regen_hf import (
     train_regenerator,
 )
 from regen_hf.stages import matching
-from regen_hf.stages.matching import check_source, check_target, warn_of_overlap
+from regen_hf.stages.matching import (
+    check_lengths,
+    check_source,
+    check_target,
+    check_target_lengths,
+    warn_of_overlap,
+)
 
 NAMES = ["cat", "dog", "bird"]
 ENCODER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -175,3 +181,20 @@ def test_validation_data_that_is_trained_on_is_counted(monkeypatch):
     assert overlap(rows, other) == [] == overlap(other, rows)
     monkeypatch.setattr(matching, "ROWS", 30)
     assert overlap(rows, rows.select(range(12))) == [] and overlap(rows, rows)  # too many to look at each
+
+
+def test_longer_targets_than_a_decoder_has_places_for_are_told_with_both_numbers():
+    extractor = IdentityExtractor.from_components(target_shape=[None], num_codes=16)
+    reads = {"source_shape": [None], "source_num_codes": 16, "max_places": 3}
+    decoder = AutoregressiveGenerator.from_components(tiny.gpt2(), (None,), 16, **reads)
+    made = RegenerationModel.from_components(extractor, tiny.code_prior((None,), 16), decoder)
+    short, long = (Dataset.from_dict({"text": [text, "w1"]}) for text in ("w1 w2 w3", "w1 w2 w3 w4 w5"))
+    both = RegenerationProcessor(text(), text(max_length=8))
+    check_target_lengths(made, both, short, "text")
+    with pytest.raises(ValueError, match="the longest target has 5 places, but AutoregressiveGenerator has 3: give it"):
+        check_target_lengths(made, both, long, "text")
+    check_target_lengths(made, RegenerationProcessor(text(), text(max_length=3)), long, "text")  # which cuts them
+    check_lengths([1, 3], decoder, decoder.longest_target)
+    with pytest.raises(ValueError, match="the longest Y′ has 4 places, but AutoregressiveGenerator has 3"):
+        check_lengths([1, 4], decoder, decoder.longest_target)
+    assert made.longest_target == 3 and tiny.lowres_model().longest_target is None

@@ -1,6 +1,7 @@
 """`regen-hf train`."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ class LossArguments:
     def __post_init__(self):
         refuse_unused(self, "perceptual_backbone", "perceptual_weight")
         for name in ("perceptual_weight", "adversarial_weight"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
 
     def check_stages(self, stages: list[str]) -> None:

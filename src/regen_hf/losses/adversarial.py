@@ -39,8 +39,8 @@ class AdversarialLoss(nn.Module):
         super().__init__()
         check_weight(weight)
         for name, value, least in (("width", width, 1), ("num_layers", num_layers, 1), ("start", start, 0)):
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {value!r}.")
         self.channels, self.weight, self.num_layers, self.start = channels, weight, num_layers, start
         self.discriminator = _make_discriminator(channels, width, num_layers)
         self.register_buffer("forwards", torch.zeros((), dtype=torch.long))

@@ -5,6 +5,12 @@ import math
 import torch
 
 
+def check_weight(weight: float) -> None:
+    """Raises `ValueError` unless it is a finite number of at least 0."""
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < math.inf:
+        raise ValueError(f"`weight` must be a finite number of at least 0, got {weight!r}.")
+
+
 def check_images(reconstruction: torch.Tensor, target: torch.Tensor, channels: int) -> None:
     """Raises `ValueError` unless both are `(batch, channels, height, width)` of one shape."""
     if reconstruction.ndim != 4 or reconstruction.shape[1] != channels:
@@ -17,9 +23,3 @@ def check_images(reconstruction: torch.Tensor, target: torch.Tensor, channels: i
             f"`target` must have the shape of `reconstruction`, {tuple(reconstruction.shape)}, "
             f"got {tuple(target.shape)}."
         )
-
-
-def check_weight(weight: float) -> None:
-    """Raises `ValueError` for what is no weight of a loss among others."""
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-        raise ValueError(f"`weight` must be a finite number of at least 0, got {weight!r}.")

@@ -58,11 +58,11 @@ class PerceptualLoss(nn.Module):
                 f"`backbone` must be a name or a transformers backbone, such as AutoBackbone gives, got "
                 f"{type(backbone).__name__}."
             )
+        check_weight(weight)
         by_name = isinstance(backbone, str)
         mean, std = _image_statistics(backbone) if by_name else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
         self.register_buffer("image_mean", _per_channel("image_mean", mean if image_mean is None else image_mean))
         self.register_buffer("image_std", _per_channel("image_std", std if image_std is None else image_std))
-        check_weight(weight)
         self.weight = weight
         self.backbone = (_load_backbone(backbone) if by_name else backbone).requires_grad_(False).eval()
 

@@ -211,6 +211,11 @@ class PreTrainedGenerator(Pushed, _LocalClass, Part, PreTrainedModel):
         for as many as there are. By default nothing is known."""
         return {}
 
+    @property
+    def longest_target(self) -> int | None:
+        """How many places a target may have where their number varies; `None` for as many as there are."""
+        return None
+
     def check_source(self, **source: torch.Tensor) -> None:
         """Raises an error of its own where a source cannot be read; by default nothing is known before training."""
 

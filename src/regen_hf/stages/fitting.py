@@ -10,7 +10,7 @@ from ..generators.sources.statistics import ChannelStatistics
 from ..parts.contracts import PreTrainedGenerator
 from ..parts.outputs import Repeatable, Representation
 
-GROSS, STALE = 10.0, 2.0
+GROSS, STALE = 10.0, 1.25
 """How many times statistics may be those of the data before it is said, and before those of an extractor that has
 learned since are measured instead."""
 FEW = 4  # batches that are looked at where nothing is to be measured
@@ -77,8 +77,8 @@ def _first(batches: Iterable | None) -> Iterable | None:
 
 
 def _differ(found: ChannelStatistics, mean: torch.Tensor, std: torch.Tensor, times: float) -> int | None:
-    """The first channel whose mean is so many deviations away, or whose deviation is so many times another."""
-    far = (found.mean - mean).abs() > times * torch.maximum(found.std, std)
+    """The first channel whose deviation is so many times another, or whose mean is as far away beside it."""
+    far = (found.mean - mean).abs() > (times - 1) * torch.maximum(found.std, std)
     ratio = found.std / std
     channels = (far | (ratio > times) | (ratio < 1 / times)).nonzero()
     return int(channels[0]) if len(channels) else None

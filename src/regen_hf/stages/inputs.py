@@ -19,6 +19,7 @@ from ..training.arguments import StageArguments
 from ..training.batches import Batches, StreamedBatches
 from .data import RunData
 from .fitting import StatisticsFitting
+from .matching import check_lengths
 from .predictions import MixedBatches, predict
 
 ENOUGH = 8192
@@ -62,6 +63,7 @@ class StageInputs:
     def prior(self) -> tuple[Batches, Batches | None]:
         """Pairs of X and the Y′ that is extracted once."""
         cache, dataset = self._pairs()
+        check_lengths(cache.lengths, self.model.prior, self.model.prior.longest_target)
         self.fitting.fit(self.model.prior, Repeatable(cache.batches))
 
         def made_of(cache: RepresentationCache, dataset) -> Batches:
@@ -81,6 +83,9 @@ class StageInputs:
         if self.data.unpaired is not None:
             parts.append(self._extracted(self.data.unpaired, [self.data.target_column]))
         caches = [cache for cache, _ in parts]
+        _, longest = self.model.decoder_model.input_limits.get("source", (None, None))
+        for cache in caches:
+            check_lengths(cache.lengths, self.model.decoder_model, longest)
         self.fitting.fit(
             self.model.decoder_model,
             Repeatable(lambda: (batch for _, part in parts for batch in self._target_batches(part))),

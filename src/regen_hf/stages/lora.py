@@ -41,7 +41,9 @@ def add_lora(model: RegenerationModel, parts: Sequence[str], rank: int = 8, alph
         raise ValueError(f"`model` has adapters already: load the regenerator without them, from {base}.")
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise ValueError(f"`rank` must be a whole number of at least 1, got {rank!r}.")
-    if alpha is not None and not (isinstance(alpha, int | float) and 0 < alpha < math.inf):
+    if alpha is not None and (
+        isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < math.inf
+    ):
         raise ValueError(f"`alpha` must be above 0, got {alpha!r}.")
     # a pattern of whole names: peft takes a list of names for endings, which the parts of a nested regenerator share
     targets = "|".join(re.escape(name) for part in _checked(model, parts) for name in _linear_layers(model, part))

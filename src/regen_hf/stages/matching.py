@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..modeling_regeneration import RegenerationModel
+from ..parts.contracts import PreTrainedGenerator
 from ..parts.outputs import RepresentationSpec
 from ..processing_regeneration import RegenerationProcessor
 from ..runtime.data_checks import is_stream
@@ -54,6 +55,27 @@ def check_target(model: RegenerationModel, processor: RegenerationProcessor, exa
         raise ValueError(f"the processor gives targets of {given}, but {name} reads {spec}.")
     if codes is not None and spec.num_codes is not None and codes > spec.num_codes:
         raise ValueError(f"the processor's target has a vocabulary of {codes}, but {name} one of {spec.num_codes}.")
+
+
+def check_lengths(lengths: Sequence[int] | None, generator: PreTrainedGenerator, most: int | None) -> None:
+    """Raises `ValueError` for a representation that has more places than a generator."""
+    if lengths is not None and most is not None and (longest := max(lengths)) > most:
+        raise ValueError(f"the longest Y′ has {longest} places, but {type(generator).__name__} has {most}.")
+
+
+def check_target_lengths(model: RegenerationModel, processor: RegenerationProcessor, dataset, column: str) -> None:
+    """Raises `ValueError` for a target that is longer than what the decoder makes. Targets are read for it only where
+    the processor would give longer ones."""
+    most, allowed = model.longest_target, getattr(processor.target, "max_length", None)
+    if most is None or allowed is None or allowed <= most or is_stream(dataset):
+        return
+    rows = dataset.select_columns([column]).iter(256)
+    longest = max(int(processor.target.as_target(each[column])["target_mask"].sum(1).max()) for each in rows)
+    if longest > most:
+        raise ValueError(
+            f"the longest target has {longest} places, but {type(model.decoder_model).__name__} has {most}: give it "
+            "more, or the processor a smaller `max_length`."
+        )
 
 
 def check_source(model: RegenerationModel, processor: RegenerationProcessor, example: Any) -> None:

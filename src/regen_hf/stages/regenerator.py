@@ -27,7 +27,7 @@ from .fitting import StatisticsFitting
 from .inputs import StageInputs
 from .joint import JointModel
 from .lora import has_adapters
-from .matching import check_source
+from .matching import check_source, check_target_lengths
 from .output import RunOutput
 
 
@@ -89,6 +89,8 @@ def train_regenerator(
     folder = RunFolder(output_folder, resume, overwrite)
     with folder.claimed(0 if resume else needed_bytes(model, data)):
         data = data.checked(model, processor, on_bad_example)
+        if asked.keys() & {"decoder", "joint"}:
+            check_target_lengths(model, processor, data.pairs, target_column)
         if samples or asked.keys() & {"prior", "joint"} or any(each.predicted for each in asked.values()):
             check_source(model, processor, next(iter(data.pairs))[source_column])
         stale = model.extractor.config.normalization if "extractor" in asked else None

@@ -234,6 +234,10 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         own = {} if self.config.reads_codes else {"input_ids": (self.config.prefix_vocabulary_size, None)}
         return {**super().input_limits, **(own if self.config.prefix_vocabulary_size else {})}
 
+    @property
+    def longest_target(self) -> int | None:
+        return self.config.places if self.config.varies else None
+
     def check_source(self, **source) -> None:
         self._read(source)
 

@@ -162,6 +162,10 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
         described = {"target_rate": target.rate, **describe_source(source)}
         return cls.from_components(part, target.shape, **{**described, **settings})
 
+    @property
+    def longest_target(self) -> int:
+        return self.config.max_places
+
     @leaves_out_empty
     def forward(
         self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source: torch.Tensor

@@ -88,6 +88,8 @@ class SourceEncoder(PreTrainedModel):
             words = self.encoder.get_input_embeddings()
             positions = position_limit(self.encoder) or getattr(self.encoder.config, "max_position_embeddings", None)
             limits["input_ids"] = (getattr(words, "num_embeddings", None), positions)
+        if self.representation_encoder is not None:
+            limits["source"] = (self.config.source_num_codes, position_limit(self.representation_encoder))
         return limits
 
     def forward(self, **source) -> Condition:
