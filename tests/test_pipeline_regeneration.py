@@ -3,6 +3,7 @@ import pytest
 import tiny
 import torch
 from datasets import Dataset
+from datasets import Image as ImageFeature
 from PIL import Image
 from transformers import BertConfig, ParakeetEncoderConfig, ParakeetFeatureExtractor, Wav2Vec2Config, pipeline
 
@@ -237,3 +238,9 @@ def test_a_folder_is_enough_to_hear(tmp_path):
     assert expected["audio"].shape == (8 * len(made.processor.source.pieces(read)),) != (8,)
     for heard in (path, str(path), path.read_bytes(), {"audio": {"path": str(path), "bytes": None}, "text": "red"}):
         assert_equal_audio([again(heard)], [expected])
+
+
+def test_files_in_a_column_are_opened_by_the_modality(pipe):
+    rows = Dataset.from_dict({"y": [{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0\n", "path": None}]})
+    with pytest.raises(TypeError, match="source 0 must be text, got dict"):
+        pipe(rows.cast_column("y", ImageFeature())["y"], **QUICK)

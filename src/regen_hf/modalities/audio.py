@@ -106,9 +106,9 @@ class AudioModality(Modality):
 
         Args:
             examples: arrays `(samples,)` or `(channels, samples)` at `sampling_rate`, 16-bit integers taken for -1 to
-                1; `{"array": ..., "sampling_rate": ...}`; what the package soundfile reads: paths, `bytes`, or
-                `{"bytes": ..., "path": ...}` as datasets gives them undecoded; what datasets decodes to; or a row of
-                a dataset, with any of these under `"audio"`.
+                1; `{"array": ..., "sampling_rate": ...}`; files in one of the [`FORMATS`](readers/sounds.py), as paths,
+                `bytes`, or `{"bytes": ..., "path": ...}` as datasets gives them undecoded; what datasets decodes to; or
+                a row of a dataset, with any of these under `"audio"`.
 
         Raises:
             TypeError: for anything else.
