@@ -28,6 +28,8 @@ def rows(feature, value) -> Dataset:
 def test_files_are_left_as_they_are_at_any_depth(feature, value):
     data = rows(feature, value)
     assert leave_undecoded(data, "y")[0]["y"] == value
+    assert leave_undecoded(data, "y").select_columns(["y"]).select([0])[:]["y"] == [value]
+    assert data.features["y"] == feature
     assert next(iter(leave_undecoded(data.to_iterable_dataset(), "y")))["y"] == value
     assert next(iter(undecoded(data["y"]))) == value
     assert leave_undecoded(data, "n") is data and leave_undecoded(data, "absent") is data
