@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, SequenceFeatureExtractor
 
 from .base import Modality, padded, truth, whole_number
-from .readers.files import shown
+from .readers.opening import shown
 from .readers.sounds import MOST_SAMPLES, checked, opened
 
 MOST_A_SECOND = 768_000

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .base import Modality, whole_number
-from .readers.files import shown
+from .readers.opening import shown
 from .readers.pictures import picture
 
 MOST_PIXELS_A_SIDE = 2**14

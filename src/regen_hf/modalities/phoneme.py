@@ -8,7 +8,7 @@ import torch
 
 from ..speech.espeak import UNKNOWN, check_inventory, inventory_of, phonemes, spelled
 from .base import Modality, truth, whole_number
-from .readers.files import shown
+from .readers.opening import shown
 from .text import MOST_TOKENS, check_texts
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .base import Modality, padded, whole_number
-from .readers.files import shown
+from .readers.opening import shown
 
 MOST_TOKENS = 2**20
 """As many as the longest contexts of language models have."""

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from .files import file_of, opened
+from .opening import file_of, opened
 
 MOST_BYTES = 2**26
 """64 MiB; an orchestra's scores have some ten, and an archive of a few bytes may hold any number."""

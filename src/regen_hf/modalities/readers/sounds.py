@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import files
-from .files import file_of, reading
+from . import opening
+from .opening import file_of, reading
 
 FORMATS = ("AIFF", "AU", "CAF", "FLAC", "MP3", "OGG", "RF64", "W64", "WAV", "WAVEX")
 """libsndfile's other formats are not read: some are told by the name or lead to other files."""
@@ -35,12 +35,12 @@ def opened(name: str, example: Any, rate: Any) -> tuple[str, Any, Any]:
     return name, example, rate
 
 
-def _decoded(name: str, file: files.File) -> tuple[np.ndarray, int]:
+def _decoded(name: str, file: opening.File) -> tuple[np.ndarray, int]:
     try:
         import soundfile
     except ImportError as error:
         raise ImportError("audio files are read by soundfile: pip install 'regen_hf[speech]'") from error
-    with files.opened(name, "audio", file) as stream:
+    with opening.opened(name, "audio", file) as stream:
         begun = stream.read(4)
         stream.seek(0)
         is_mp3 = begun.startswith(b"ID3") or (begun[:1] == b"\xff" and begun[1:2] >= b"\xe0")

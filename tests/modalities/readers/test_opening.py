@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from regen_hf.modalities.readers.files import file_of, opened, reading, shown
+from regen_hf.modalities.readers.opening import file_of, opened, reading, shown
 
 
 def nested(depth: int) -> list:
