@@ -3,6 +3,7 @@ import pytest
 import tiny
 import torch
 from datasets import Dataset
+from datasets import Image as ImageFeature
 from PIL import Image
 from transformers import BertConfig, ParakeetEncoderConfig, ParakeetFeatureExtractor, Wav2Vec2Config, pipeline
 
@@ -249,3 +250,9 @@ def test_chance_does_not_depend_on_batches_and_a_seed_is_enough(tmp_path):
         pipe(TEXTS, generator=[seeded()] * 3)
     with pytest.raises(TypeError, match="`guidance_scale` is not taken .*: `guidance` is"):
         pipe(TEXTS, guidance_scale=2.0)
+
+
+def test_files_in_a_column_are_opened_by_the_modality(pipe):
+    rows = Dataset.from_dict({"y": [{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0\n", "path": None}]})
+    with pytest.raises(TypeError, match="source 0 must be text, got dict"):
+        pipe(rows.cast_column("y", ImageFeature())["y"], **QUICK)

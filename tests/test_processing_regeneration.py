@@ -43,3 +43,36 @@ def test_loads_no_class_that_is_not_a_modality(tmp_path):
 def test_refuses_what_is_no_modality():
     with pytest.raises(TypeError, match="`source` must be a Modality of regen_hf, got str"):
         RegenerationProcessor("text", ImageModality(16))
+
+
+TEXT = {"modality": "LabelModality", "names": ["a"]}
+
+
+@pytest.mark.parametrize("source, message", [
+    ([], "must name a modality"),
+    (["LabelModality"], "must describe a modality by a mapping, got \\['LabelModality'\\]"),
+    ({"modality": ["LabelModality"]}, "must name a modality, one of .*got \\['LabelModality'\\]"),
+    ({"modality": "Modality"}, "must name a modality"),
+    ({"modality": "LabelModality"}, "describes no LabelModality: missing a required argument: 'names'"),
+    ({**TEXT, "shell": 1}, "describes no LabelModality: got an unexpected keyword argument 'shell'"),
+    ({"modality": "ImageModality", "size": 10**12}, "`size` must be at most 16,384"),
+    ({"modality": "ImageModality", "size": "8"}, "`size` must be a whole number"),
+    ({"modality": "VideoModality", "size": 8, "num_frames": float("nan")}, "`num_frames` must be a whole number"),
+    ({"modality": "CombinedModality", "parts": {"../../x": TEXT}}, "the name of a part must be one as Python has them"),
+    ({"modality": "CombinedModality", "parts": [TEXT]}, "must have `parts` by name"),
+    ({"modality": "CombinedModality", "parts": {"a": TEXT}, "b": 1}, "must have `parts` by name"),
+    ({"modality": "CombinedModality"}, "must have `parts` by name"),
+])  # fmt: skip
+def test_a_configuration_of_somebody_else_is_checked(tmp_path, source, message):
+    described = {"processor_class": "RegenerationProcessor", "source": source, "target": {"modality": "ImageModality"}}
+    (tmp_path / "processor_config.json").write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=message):
+        RegenerationProcessor.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("begin, end", [("[", "]"), ('{"modality": "CombinedModality", "parts": {"a": ', "}}")])
+def test_a_configuration_that_is_too_deep_is_named(tmp_path, begin, end):
+    text = f'{{"source": {begin * 50_000}1{end * 50_000}}}'
+    (tmp_path / "processor_config.json").write_text(text)
+    with pytest.raises(ValueError, match="processor_config.json of .* is nested too deeply"):
+        RegenerationProcessor.from_pretrained(tmp_path)

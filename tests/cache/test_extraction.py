@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 from caches import RAGGED, codes, extracted, files, no_encoding, numbers, pictures, ragged, values, write
+from datasets import Dataset
 
 from regen_hf import ImageModality, Representation, RepresentationSpec
 from regen_hf.cache.fingerprints import cache_name
@@ -175,3 +176,10 @@ def test_requests_that_make_no_sense(settings, error, message, tmp_path):
     with pytest.raises(error, match=re.escape(message)):
         write(tmp_path / "cache", **settings)
     assert not (tmp_path / "cache").exists()
+
+
+def test_files_are_opened_by_the_modality(tmp_path):
+    data = pictures(2).to_dict() | {"image": [{"bytes": b"%!PS-Adobe-3.0 EPSF-3.0\n", "path": None}] * 2}
+    data = Dataset.from_dict(data, features=pictures(2).features)
+    with pytest.raises(ValueError, match="examples 0 to 1: target 0 is no readable image: it is none of AVIF"):
+        extracted(tmp_path / "cache", tiny.autoencoder_extractor(), data)

@@ -1,3 +1,4 @@
+import argparse
 import dataclasses
 import json
 import re
@@ -8,7 +9,7 @@ import yaml
 from cli.command_runs import training
 
 from regen_hf.cli.commands import COMMANDS
-from regen_hf.cli.parsing import make_parser, option_kinds, parse
+from regen_hf.cli.parsing import make_parser, option_kinds, parse, use_file
 from regen_hf.cli.train import _stage, train
 from regen_hf.stages import regenerator
 
@@ -145,3 +146,24 @@ def test_help_tells_of_every_argument(name, run):
         for field in dataclasses.fields(kind):
             assert f"  --{field.name} " in found.out, field.name
             assert re.search(rf"^ +(\w+, )*{field.name}: ", told, flags=re.M), field.name
+
+
+ALIASES = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
+@pytest.mark.parametrize("name, text, message", [
+    ("a.yaml", ALIASES, "it has more than 100,000 values"),
+    ("a.yaml", "a: &a [*a]\n", "it has more than 100,000 values"),
+    ("a.yaml", "a: &a {b: *a}\n", "it has more than 100,000 values"),
+    ("a.yaml", "a: " + "[" * 999 + "]" * 999, "is nested too deeply"),
+    ("a.json", '{"a": ' + "[" * 99999 + "]" * 99999 + "}", "is nested too deeply"),
+    ("a.json", '{"a": ' + "9" * 9999 + "}", "must be YAML or JSON: Exceeds the limit"),
+    ("a.yaml", "a: 2020-99-99", "must be YAML or JSON: month must be in"),
+    ("a.yaml", "a: !!python/object/apply:os.getcwd []", "must be YAML or JSON: could not determine a constructor"),
+])  # fmt: skip
+def test_files_that_are_more_than_they_seem_are_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=f"`config` .*{message}"):
+        use_file(argparse.ArgumentParser(), tmp_path / name, set())

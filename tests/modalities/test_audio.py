@@ -193,3 +193,18 @@ def test_a_feature_extractor_is_saved_beside_a_model(extractor, tmp_path):
 def test_settings_come_back():
     audio = AudioModality(8000, 2, True)
     assert AudioModality(**audio.to_dict()).to_dict() == {"sampling_rate": 8000, "channels": 2, "normalize": True}
+
+
+@pytest.mark.parametrize("settings", [
+    {"sampling_rate": 10**12}, {"sampling_rate": True}, {"sampling_rate": "8000"}, {"sampling_rate": float("nan")},
+    {"channels": True}, {"channels": "1"}, {"normalize": "no"}, {"max_seconds": float("nan")}, {"max_seconds": 10**12},
+    {"max_seconds": 10**400}, {"max_seconds": True}, {"max_seconds": "3"},
+], ids=range(12))  # fmt: skip
+def test_settings_are_bounded(settings):
+    with pytest.raises(ValueError, match=f"`{next(iter(settings))}` must be "):
+        AudioModality(**{"sampling_rate": 8000, **settings})
+
+
+def test_settings_of_a_feature_extractor_are_bounded():
+    with pytest.raises(ValueError, match="`padding_value` of the `feature_extractor` must be at most 536,870,912"):
+        AudioModality(16000, feature_extractor=Wav2Vec2FeatureExtractor(padding_value=float("nan")))

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from regen_hf import LabelModality
@@ -18,3 +19,19 @@ def test_refuses_no_classes():
     for names in ([], "cat"):
         with pytest.raises(ValueError, match="`names` must be a list"):
             LabelModality(names)
+
+
+@pytest.mark.parametrize("names", ["cat", [], [1], [None], None, {"cat": 0}, 5, [["cat"]]])
+def test_names_are_texts(names):
+    with pytest.raises(ValueError, match="`names` must be "):
+        LabelModality(names)
+
+
+@pytest.mark.parametrize("label", [float("nan"), float("inf"), 0.0, True, None, 2, -1, "cow", 10**5000], ids=range(9))
+def test_what_is_no_class_is_named(label):
+    with pytest.raises(ValueError, match="source 1 must be a class name"):
+        LabelModality(["cat", "dog"]).as_source(["cat", label])
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert LabelModality(["cat", "dog"]).as_source([np.int64(1), np.uint8(0)])["class_labels"].tolist() == [[1], [0]]

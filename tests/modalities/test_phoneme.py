@@ -49,3 +49,18 @@ def test_is_saved(tmp_path):
     RegenerationProcessor(text, AudioModality(8000)).save_pretrained(tmp_path)
     reloaded = RegenerationProcessor.from_pretrained(tmp_path).source
     assert reloaded.to_dict() == text.to_dict() and reloaded.max_length == 20
+
+
+@pytest.mark.parametrize("settings", [
+    {"phonemes": " a"}, {"phonemes": [" ", "<unk>", 3]}, {"phonemes": None}, {"language": 3}, {"stress": "no"},
+    {"max_length": 10**12}, {"max_length": True}, {"max_length": "5"},
+])  # fmt: skip
+def test_settings_are_bounded(settings):
+    with pytest.raises(ValueError, match=f"`{next(iter(settings))}` must be "):
+        PhonemeModality(**{"phonemes": [" ", "<unk>", "a"], "max_length": 3, **settings})
+
+
+@pytest.mark.parametrize("language", ["../x", "en-us+../../../etc/passwd", "en-us+..", "en-us+a\\b"])
+def test_a_voice_is_no_path(language):
+    with pytest.raises(ValueError, match="`language` must be one that espeak-ng knows"):
+        PhonemeModality([" ", "<unk>", "a"], 3, language).as_source(["a"])

@@ -83,3 +83,57 @@ def test_refuses_columns_and_words_it_does_not_know():
         check_columns(DATA.to_iterable_dataset(), ["image"])
     with pytest.raises(ValueError, match="`on_bad_example` must be 'raise' or 'skip', got 'drop'"):
         readable_examples(DATA, {"text": read}, "drop")
+
+
+def failing(error: BaseException):
+    def read_one(examples):
+        if "" in examples:
+            raise error
+
+    return read_one
+
+
+@pytest.mark.parametrize("error", [
+    OSError("why"), KeyError("why"), RuntimeError("why"), RecursionError("why"), EOFError("why"), SyntaxError("why"),
+    OverflowError("why"), ZeroDivisionError("why"), AssertionError("why"),
+    UnicodeDecodeError("utf-8", b"x", 0, 1, "why"),
+], ids=lambda error: type(error).__name__)  # fmt: skip
+def test_whatever_is_raised_over_a_row_is_told_of_it(error, capsys):
+    with pytest.raises(ValueError, match="example 1, column 'text': .*why") as raised:
+        readable_examples(DATA, {"text": failing(error)})
+    assert raised.value.__cause__ is error
+    assert readable_examples(DATA, {"text": failing(error)}, "skip")["text"] == ["a", "b"]
+    stream = readable_examples(DATA.to_iterable_dataset(), {"text": failing(error)}, "skip")
+    assert [row["text"] for row in stream] == ["a", "b"]
+    assert "left out 2 of 4 examples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("on_bad_example", ["raise", "skip"])
+@pytest.mark.parametrize("kind", [NameError, AttributeError, ImportError, NotImplementedError, MemoryError])
+def test_what_tells_of_code_or_of_the_machine_is_not_hidden(kind, on_bad_example):
+    with pytest.raises(kind, match="why"):
+        readable_examples(DATA, {"text": failing(kind("why"))}, on_bad_example)
+    if on_bad_example == "skip":
+        with pytest.raises(kind, match="why"):
+            list(readable_examples(DATA.to_iterable_dataset(), {"text": failing(kind("why"))}, "skip"))
+
+
+def test_an_interruption_is_not_a_bad_example():
+    with pytest.raises(KeyboardInterrupt):
+        readable_examples(DATA, {"text": failing(KeyboardInterrupt())}, "skip")
+
+
+def test_a_row_that_datasets_itself_cannot_open_is_named():
+    from datasets import Features
+    from datasets import Image as ImageFeature
+
+    rows = Dataset.from_dict({"y": [{"bytes": b"broken", "path": None}]}, features=Features({"y": ImageFeature()}))
+    with pytest.raises(ValueError, match="example 0: UnidentifiedImageError: cannot identify"):
+        readable_examples(rows, {"y": len})
+
+
+def test_says_how_much_of_a_stream_is_left_out(capsys):
+    rows = Dataset.from_dict({"text": ["", "a"] * 12}).to_iterable_dataset()
+    assert len(list(readable_examples(rows, {"text": read}, "skip"))) == 12
+    said = [line.split(";")[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == [f"left out {n} examples of a stream that cannot be read" for n in (1, 10)]

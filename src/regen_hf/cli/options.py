@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from ..modalities.readers.files import shown
+from ..modalities.readers.opening import shown
 
 
 @dataclasses.dataclass

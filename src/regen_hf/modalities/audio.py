@@ -13,11 +13,13 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, SequenceFeatureExtractor
 
 from .base import Modality, padded, truth, whole_number, with_ending
-from .readers.files import shown
+from .readers.opening import shown
 from .readers.sounds import MOST_SAMPLES, checked, opened
 
 MOST_A_SECOND = 768_000
 """The most that converters have."""
+HIGHEST_RATE = 10_000_000
+"""Of what is resampled; recorders of ultrasound have less."""
 
 
 class AudioModality(Modality):
@@ -67,7 +69,7 @@ class AudioModality(Modality):
             )
         if max_seconds is not None and max_seconds * sampling_rate > MOST_SAMPLES:
             most = MOST_SAMPLES / sampling_rate
-            raise ValueError(f"`max_seconds` must be at most {most:g} at this sampling rate, got {max_seconds:g}.")
+            raise ValueError(f"`max_seconds` must be at most {most:g} at this sampling rate, got {shown(max_seconds)}.")
         if feature_extractor is not None:
             _check_feature_extractor(feature_extractor, sampling_rate, normalize)
         self.sampling_rate, self.channels, self.normalize = sampling_rate, channels, normalize
@@ -104,9 +106,9 @@ class AudioModality(Modality):
 
         Args:
             examples: arrays `(samples,)` or `(channels, samples)` at `sampling_rate`, 16-bit integers taken for -1 to
-                1; `{"array": ..., "sampling_rate": ...}`; what the package soundfile reads: paths, `bytes`, or
-                `{"bytes": ..., "path": ...}` as datasets gives them undecoded; what datasets decodes to; or a row of
-                a dataset, with any of these under `"audio"`.
+                1; `{"array": ..., "sampling_rate": ...}`; files in one of the [`FORMATS`](readers/sounds.py), as paths,
+                `bytes`, or `{"bytes": ..., "path": ...}` as datasets gives them undecoded; what datasets decodes to; or
+                a row of a dataset, with any of these under `"audio"`.
 
         Raises:
             TypeError: for anything else.
@@ -208,6 +210,8 @@ class AudioModality(Modality):
             import soxr
         except ImportError as error:
             raise ImportError("audio is resampled by soxr: pip install 'regen_hf[speech]'") from error
+        if not 1 <= rate <= HIGHEST_RATE:  # the filter between two rates is as long as their ratio
+            raise ValueError(f"{name} must have from 1 to {HIGHEST_RATE:,} samples a second, got {rate:g}.")
         if (samples := found.size * self.sampling_rate / rate) > MOST_SAMPLES:
             raise ValueError(
                 f"{name}, of {rate:g} samples a second, has {samples:.3g} at {self.sampling_rate} a second, more than "

@@ -11,7 +11,7 @@ import torch
 from transformers.utils import PROCESSOR_NAME
 
 from .readers.columns import leave_undecoded
-from .readers.files import shown
+from .readers.opening import shown
 
 
 def padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .base import Modality
-from .readers.files import shown
+from .readers.opening import shown
 
 
 class CombinedModality(Modality):

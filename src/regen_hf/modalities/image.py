@@ -1,6 +1,5 @@
 """Images as Y."""
 
-import math
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 
 from .base import Modality, whole_number, with_ending
-from .readers.files import shown
+from .readers.opening import shown
 from .readers.pictures import picture
 
 MOST_PIXELS_A_SIDE = 2**14
@@ -71,14 +70,14 @@ class ImageModality(Modality):
 def _three(name: str, values: Any, least: float) -> list[float]:
     values = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else values
     if not isinstance(values, list) or len(values) != 3 or not all(_is_number(each) for each in values):
-        raise ValueError(f"`{name}` must be three finite numbers, got {shown(values)}.")
+        raise ValueError(f"`{name}` must be three numbers of at most a million, got {shown(values)}.")
     if least and min(values) < least:
         raise ValueError(f"`{name}` must be above 0, got {values}.")
     return values
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= 1e6
 
 
 def save_sheet(rows: Sequence[Sequence[Any]], captions: Sequence[str], path: Path, columns: int = 8) -> None:

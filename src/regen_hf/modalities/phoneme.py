@@ -8,7 +8,7 @@ import torch
 
 from ..speech.espeak import UNKNOWN, check_inventory, inventory_of, phonemes, spelled
 from .base import Modality, truth, whole_number
-from .readers.files import shown
+from .readers.opening import shown
 from .text import MOST_TOKENS, check_texts
 
 
@@ -26,7 +26,7 @@ class PhonemeModality(Modality):
     key = "text"
 
     def __init__(self, phonemes: Sequence[str], max_length: int, language: str = "en-us", stress: bool = False):
-        if isinstance(phonemes, str) or not all(isinstance(each, str) for each in phonemes):
+        if not isinstance(phonemes, list | tuple) or not all(isinstance(each, str) for each in phonemes):
             raise ValueError(f"`phonemes` must be a list of texts, got {shown(phonemes)}.")
         check_inventory(phonemes)
         if not isinstance(language, str):

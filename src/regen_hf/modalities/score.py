@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .base import Modality, padded, whole_number, with_ending
-from .readers.files import reading, shown
+from .readers.opening import reading, shown
 from .readers.scores import MOST_QUARTERS, as_stream, check
 from .score_codes import FIRST_PITCH, HOLD, REST
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .base import Modality, padded, whole_number, with_ending
-from .readers.files import shown
+from .readers.opening import shown
 
 MOST_TOKENS = 2**20
 """As many as the longest contexts of language models have."""
@@ -180,10 +180,11 @@ class TextModality(Modality):
         The tokenizer does not cut or pad: it would remember how, and several threads change that for each other.
         """
         found = self.tokenizer(
-            list(examples), add_special_tokens=special, return_special_tokens_mask=True, verbose=False
+            list(examples), add_special_tokens=special, return_special_tokens_mask=special, verbose=False
         )
-        rows = zip(found["input_ids"], found["special_tokens_mask"], strict=True)
-        return [self._cut(*each) for each in rows], [len(row) for row in found["input_ids"]]
+        rows = found["input_ids"]
+        masks = found["special_tokens_mask"] if special else [[0]] * len(rows)
+        return [self._cut(*each) for each in zip(rows, masks, strict=True)], [len(row) for row in rows]
 
     def _cut(self, row: list[int], is_special: list[int]) -> list[int]:
         """Without what is too much between the tokenizer's own beginning and end."""

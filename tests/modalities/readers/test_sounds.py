@@ -1,3 +1,4 @@
+import io
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 from datasets import Audio, Dataset
 
 from regen_hf import AudioModality
+from regen_hf.modalities.readers import sounds
 
 
 def tone(samples: int, rate: int = 8000) -> np.ndarray:
@@ -90,3 +92,66 @@ def test_whole_numbers_are_samples_as_files_have_them(dtype, scale, offset):
     whole = (given * scale + offset).astype(dtype)
     found = AudioModality(8000).as_target([whole])["target"][0, 0]
     assert found.tolist() == pytest.approx(given.tolist(), abs=1e-6)
+
+
+def flac(total: int) -> bytes:
+    """800 samples whose header says that there are `total`."""
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, tone(800), 8000, format="FLAC")
+    found = bytearray(file.getvalue())
+    found[21] = found[21] & 0xF0 | total >> 32
+    found[22:26] = (total & 0xFFFFFFFF).to_bytes(4, "big")
+    return bytes(found)
+
+
+def test_what_a_header_promises_is_bounded():
+    assert AudioModality(8000).as_target([flac(800)])["target"].shape == (1, 1, 800)
+    with pytest.raises(ValueError, match="target 0 is no readable audio: it has 68,719,476,735 samples, more than 536"):
+        AudioModality(8000).as_target([flac(2**36 - 1)])
+
+
+def test_silence_that_fills_the_memory_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(sounds, "MOST_SAMPLES", 799)
+    with pytest.raises(ValueError, match="target 0 is no readable audio: it has 800 samples, more than 799: divide it"):
+        AudioModality(8000).as_target([flac(800)])
+
+
+@pytest.mark.parametrize("rate", [1e-9, 0.5, 1e300, float("nan"), float("inf"), True, "8000", 2])
+def test_rates_that_would_take_any_memory_are_refused(monkeypatch, rate):
+    monkeypatch.setattr("regen_hf.modalities.audio.MOST_SAMPLES", 2**20)
+    with pytest.raises(ValueError, match="target 0.* samples a second"):
+        AudioModality(8000).as_target([{"array": tone(800), "sampling_rate": rate}])
+
+
+@pytest.mark.parametrize("kind", ["AVR", "HTK", "SVX", "MAT4", "MAT5", "PAF", "PVF", "SDS", "VOC", "XI", "NIST", "SD2"])
+def test_does_not_read_what_is_rare(kind):
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, tone(800), 8000, format=kind)
+    with pytest.raises(ValueError, match="target 0 is no readable audio: "):
+        AudioModality(8000).as_target([file.getvalue()])
+
+
+@pytest.mark.parametrize("kind", ["AIFF", "AU", "CAF", "FLAC", "MP3", "OGG", "RF64", "W64", "WAV", "WAVEX"])
+@pytest.mark.parametrize("name", [None, "a.raw", "a.sd2", "a.m3u8"])
+def test_files_are_known_by_what_is_in_them(tmp_path, kind, name):
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, tone(800), 8000, format=kind)
+    example = file.getvalue()
+    if name is not None:
+        example = tmp_path / name
+        example.write_bytes(file.getvalue())
+    found = AudioModality(8000).as_target([example])["target"][0, 0]
+    torch.testing.assert_close(found, torch.from_numpy(tone(800)), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("example", [np.ones(9, complex), np.ones(9, bool), np.array(["1", "2"]), np.full(9, 1e300)])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_what_are_no_samples_is_named(example):
+    with pytest.raises(ValueError, match="target 0 must (be numbers, got|have finite samples)"):
+        AudioModality(8000).as_target([example])

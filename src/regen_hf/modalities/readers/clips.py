@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .files import File, file_of, opened
+from .opening import File, file_of, opened
 from .pictures import picture
 
 CONTAINERS = "asf,avi,flv,gif,matroska,mov,mpeg,mpegts,ogg"

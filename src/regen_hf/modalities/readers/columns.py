@@ -1,5 +1,6 @@
 """Columns of a dataset with files that datasets itself would open."""
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,12 +19,23 @@ def leave_undecoded(dataset, column: str):
     files = _undecoded(feature, transform is not None)
     if files == feature:
         return dataset
-    found = dataset.cast_column(column, files)
+    found = _told(dataset, column, files)
     beyond = transform is not None or any(each.mode for each in _images(feature))
     if not beyond or not hasattr(dataset, "with_transform"):
         return found
     chosen = {name: dataset.format[name] for name in ("columns", "output_all_columns")}
     return found.with_transform(_Images(column, feature, transform), **chosen)
+
+
+def _told(dataset, column: str, files: Any):
+    """The dataset with another feature of the same storage; `cast_column` would write all anew if it is nested."""
+    from datasets import Dataset, Features
+
+    if hasattr(files, "decode_example") or not isinstance(dataset, Dataset):
+        return dataset.cast_column(column, files)
+    found = copy.deepcopy(dataset)
+    found.info.features = Features({**dataset.features, column: files})
+    return found
 
 
 def undecoded(found: Any) -> Any:

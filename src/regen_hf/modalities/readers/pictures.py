@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import file_of, opened, reading
+from .opening import file_of, opened, reading
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Pillow's other formats are not read: EPS and WMF are given to programs, and the rest is hardly met."""

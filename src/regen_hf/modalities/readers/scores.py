@@ -7,14 +7,14 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from .files import file_of, opened
+from .opening import file_of, opened
 
 MOST_BYTES = 2**26
 """64 MiB; an orchestra's scores have some ten, and an archive of a few bytes may hold any number."""
-MOST_MIDI_BYTES = 2**20
-"""Three quarters of an hour at a piano have half as many; music21 takes a time that grows with the square."""
-MOST_NOTES = 100_000
-"""With all else that has a place in a measure; a symphony's movement has some ten thousand."""
+MOST_MIDI_BYTES = 2**19
+"""An hour at a piano has as many; music21 takes a time that grows with the square."""
+MOST_NOTES = 50_000
+"""With all else that has a place in a measure; a symphony has some ten thousand, and music21 reads 1,000 a second."""
 MOST_QUARTERS = 10_000
 """In a voice, over an hour at 120 a minute. A few bytes say how long a rest is, and music21 fills it with measures."""
 MOST_BEATS = 64

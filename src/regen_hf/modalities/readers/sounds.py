@@ -1,16 +1,20 @@
 """Sound, whatever it comes as, to samples: files, bytes, arrays, and what datasets gives."""
 
+import os
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from . import files
-from .files import file_of, reading
+from . import opening
+from .opening import file_of, reading
 
 FORMATS = ("AIFF", "AU", "CAF", "FLAC", "MP3", "OGG", "RF64", "W64", "WAV", "WAVEX")
 """libsndfile's other formats are not read: some are told by the name or lead to other files."""
+BEGINNINGS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"dns.", b"caff", b"fLaC", b"OggS")
+"""Of these formats but MP3, which begins with ID3 or eleven bits of 1. Nothing else is given to libsndfile."""
 MOST_SAMPLES = 2**29
 """2 GiB as float32, three hours at 48,000 a second. A header may promise any number, and a file of silence be small."""
 
@@ -31,12 +35,30 @@ def opened(name: str, example: Any, rate: Any) -> tuple[str, Any, Any]:
     return name, example, rate
 
 
-def _decoded(name: str, file: files.File) -> tuple[np.ndarray, int]:
+def _decoded(name: str, file: opening.File) -> tuple[np.ndarray, int]:
     try:
         import soundfile
     except ImportError as error:
         raise ImportError("audio files are read by soundfile: pip install 'regen_hf[speech]'") from error
-    with files.opened(name, "audio", file) as stream, soundfile.SoundFile(stream) as sound:
+    with opening.opened(name, "audio", file) as stream:
+        begun = stream.read(4)
+        stream.seek(0)
+        is_mp3 = begun.startswith(b"ID3") or (begun[:1] == b"\xff" and begun[1:2] >= b"\xe0")
+        if not is_mp3 and not begun.startswith(BEGINNINGS):
+            raise ValueError(f"it is none of {', '.join(FORMATS)}")
+        # a name in `.raw` would count more than what is in it
+        if not isinstance(file, bytes) and not os.fspath(file).lower().endswith(".raw"):
+            return _samples(soundfile, os.fspath(file))
+        if not is_mp3:
+            return _samples(soundfile, stream)
+        with tempfile.NamedTemporaryFile(suffix=".mp3") as copy:  # some MP3 libsndfile 1.2 opens by a path only
+            copy.write(stream.read())
+            copy.flush()
+            return _samples(soundfile, copy.name)
+
+
+def _samples(soundfile, file: Any) -> tuple[np.ndarray, int]:
+    with soundfile.SoundFile(file) as sound:
         if sound.format not in FORMATS:
             raise ValueError(f"it is {sound.format}, none of {', '.join(FORMATS)}")
         if sound.frames * sound.channels > MOST_SAMPLES:
@@ -59,6 +81,8 @@ def checked(name: str, found: Any) -> np.ndarray:
             samples = (samples - 128) / 128
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{name} must be numbers: {error}") from error
+    if found.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be numbers, got {found.dtype}.")
     if not samples.size:
         raise ValueError(f"{name} has no samples.")
     if samples.ndim == 2 and samples.shape[0] > 4 * samples.shape[1]:

@@ -9,7 +9,14 @@ from reprlib import Repr
 from typing import Any, BinaryIO
 
 File = bytes | str | os.PathLike
-_short = Repr()
+
+
+class _Short(Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        return str(x) if x.bit_length() < 1000 else f"a number of {x.bit_length():,} bits"  # Python prints no more
+
+
+_short = _Short()
 _short.maxstring = _short.maxother = 200
 
 
