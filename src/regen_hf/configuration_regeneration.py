@@ -1,6 +1,7 @@
 """The configuration of a regenerator; what must fit together is checked here."""
 
 import os
+from pathlib import Path
 
 from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -74,10 +75,11 @@ class RegenerationConfig(GeneratorConfig):
         classes = {"AutoConfig": "RegenerationConfig", "AutoModel": "RegenerationModel"}
         classes["AutoProcessor"] = "RegenerationProcessor"
         self.auto_map = {auto: f"{REMOTE_CODE_FILE}.{name}" for auto, name in classes.items()}
-        os.makedirs(save_directory, exist_ok=True)
-        with open(os.path.join(save_directory, f"{REMOTE_CODE_FILE}.py"), "w", encoding="utf-8") as file:
-            file.write(REMOTE_CODE)
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+    def _write(self, folder: Path) -> None:
+        super()._write(folder)
+        (folder / f"{REMOTE_CODE_FILE}.py").write_text(REMOTE_CODE, encoding="utf-8")
 
 
 def _must_fit(one: str, one_spec: RepresentationSpec, other: str, other_spec: RepresentationSpec) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.integrations.accelerate import load_offloaded_parameter
 from transformers.utils.hub import resolve_revision
 
 from .foreign_files import check_described, check_files, check_subfolder, place_of
@@ -119,21 +120,14 @@ def check_finite(model: nn.Module, name: Any) -> None:
 
     Each is looked at once, by its least and greatest value, which takes no memory; what lies on a disk is read for it.
     """
-    from accelerate.utils import align_module_device
-
-    for prefix, module in model.named_modules():
-        saved = {**module._parameters, **module._buffers}
-        saved = {key: value for key, value in saved.items() if key not in module._non_persistent_buffers_set}
-        away = any(value is not None and value.is_meta for value in saved.values())
-        with align_module_device(module) if away else contextlib.nullcontext():
-            for key in saved:
-                if not _is_finite(getattr(module, key)):
-                    full = f"{prefix}.{key}".strip(".")
-                    raise ValueError(f"`{name}` has values that are NaN or infinite in {full}.")
+    away = "disk" in (getattr(model, "hf_device_map", None) or {}).values()
+    for key, value in model.state_dict().items():
+        if not _is_finite(load_offloaded_parameter(model, key) if away and value.is_meta else value):
+            raise ValueError(f"`{name}` has values that are NaN or infinite in {key}.")
 
 
-def _is_finite(value: torch.Tensor | None) -> bool:
-    if value is None or value.is_meta or not value.numel() or not value.is_floating_point():
+def _is_finite(value: torch.Tensor) -> bool:
+    if value.is_meta or not value.numel() or not value.is_floating_point():
         return True
     value = value if value.itemsize > 1 else value.float()  # eight bits have no order
     return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(value.detach()))

@@ -80,7 +80,8 @@ def saved_into(folder: str | os.PathLike) -> Iterator[Path]:
         if isinstance(error, OSError) and not full and error.errno not in (errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
         why = "its disk is full" if full else str(error)
-        raise OSError(getattr(error, "errno", None) or errno.EIO, f"nothing was saved into {folder}: {why}") from error
+        code = errno.ENOSPC if full else getattr(error, "errno", None) or errno.EIO
+        raise OSError(code, f"nothing was saved into {folder}: {why}") from error
 
 
 def _exchange(folder: Path, new: Path, old: Path) -> None:

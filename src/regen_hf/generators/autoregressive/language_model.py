@@ -78,10 +78,13 @@ def build_decoder(config: PreTrainedConfig) -> PreTrainedModel:
 
 def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The part of a language model that makes hidden states out of what it wrote so far."""
-    decoder = model.get_decoder()
-    while (inner := decoder.get_decoder()) is not decoder:
-        decoder = inner
-    if "inputs_embeds" not in inspect.signature(decoder.forward).parameters:
+    decoder, inner = model, model.get_decoder()
+    while isinstance(inner, PreTrainedModel) and inner is not decoder:
+        decoder, inner = inner, inner.get_decoder()
+    if decoder is model:  # some give themselves, and ModernBERT's decoder its head
+        decoder = model.base_model
+    halved = isinstance(inner, PreTrainedModel) or not model.config.is_encoder_decoder  # FSMT's half is no model
+    if not halved or "inputs_embeds" not in inspect.signature(decoder.forward).parameters:
         raise ValueError(f"`language_model` {type(model).__name__} has no decoder that reads `inputs_embeds`.")
     return decoder
 
