@@ -350,3 +350,13 @@ def test_what_generate_is_given_overrides_the_defaults_of_the_config(batch):
 
     assert torch.equal(made(), made(num_inference_steps=2))
     assert not torch.equal(made(), made(num_inference_steps=3))
+
+
+@pytest.mark.parametrize("said", [{"scaling_factor": float("inf")}, {"scaling_factor": -0.2}, {"shift_factor": 1e999}])
+def test_refuses_a_normalization_that_is_none(said):
+    net = tiny.kl()
+    net.register_to_config(**said)
+    extractor = tiny.autoencoder_extractor(net)
+    shape = extractor.config.representation_spec.shape
+    with pytest.raises(ValueError, match="`extractor` must have a finite mean and a deviation above 0"):
+        RegenerationModel.from_components(extractor, tiny.diffusion_prior(shape))

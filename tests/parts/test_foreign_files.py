@@ -285,6 +285,15 @@ def test_files_of_a_processor_stay_in_their_folder(tmp_path):
         RegenerationProcessor.from_pretrained(folder)
 
 
+def test_files_of_a_tokenizer_are_named_plainly(tmp_path):
+    tiny.processor().save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    named = ["../../tokenizer.4.0.json"]
+    file.write_text(json.dumps({**json.loads(file.read_text()), "fast_tokenizer_files": named}))
+    with pytest.raises(ValueError, match="`fast_tokenizer_files of .*` must be a plain name of a file .json"):
+        RegenerationProcessor.from_pretrained(tmp_path)
+
+
 def test_what_says_where_a_model_is():
     asked = {"token": "t", "proxies": {}, "dtype": "auto", "revision": "main"}
     assert place_of(asked) == {"token": "t", "proxies": {}, "revision": "main"}

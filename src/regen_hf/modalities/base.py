@@ -1,11 +1,14 @@
 """What a kind of data must be able to do."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.utils import PROCESSOR_NAME
+
+from ..parts.foreign_files import check_files
 
 
 def padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,12 +93,14 @@ class Modality:
         """The modality that `described` names under `"modality"`, with the other entries as its settings.
 
         Raises:
-            ValueError: if it names none of this library.
+            ValueError: if it names none of this library, or if its files lead out of their folder.
         """
-        settings = dict(described)
+        settings = dict(described) if isinstance(described, dict) else {}
         kind = settings.pop("modality", None)
         known = {modality.__name__: modality for modality in Modality.__subclasses__()}
-        if kind not in known:
+        if os.path.isdir(name_or_path):
+            check_files(name_or_path, subfolder=subfolder)
+        if not isinstance(kind, str) or kind not in known:
             raise ValueError(
                 f"{PROCESSOR_NAME} of {name_or_path} must name a modality, one of {', '.join(known)}; got {kind!r}."
             )

@@ -31,8 +31,7 @@ class CombinedModality(Modality):
         for name, part in parts.items():
             if not isinstance(part, Modality):
                 raise TypeError(f"`{name}` must be a Modality of regen_hf, got {type(part).__name__}.")
-            if not name.isidentifier():  # it is the name of a folder as well
-                raise ValueError(f"the name of a part must be one as Python has them, got {name!r}.")
+            _check_name(name)
         self.parts = parts
 
     def as_source(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -69,11 +68,20 @@ class CombinedModality(Modality):
 
     @classmethod
     def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "CombinedModality":
-        places = {name: "/".join(filter(None, (subfolder, "parts", name))) for name in settings["parts"]}
-        described = settings["parts"]
+        described = settings.get("parts")
+        if not isinstance(described, dict):
+            raise ValueError(f"`parts` of a CombinedModality must be a dictionary of modalities, got {described!r}.")
+        for name in described:
+            _check_name(name)
+        places = {name: "/".join(filter(None, (subfolder, "parts", name))) for name in described}
         return cls(
             **{
                 name: Modality.load_described(name_or_path, each, places[name], **kwargs)
                 for name, each in described.items()
             }
         )
+
+
+def _check_name(name: str) -> None:
+    if not name.isidentifier():  # it is the name of a folder as well
+        raise ValueError(f"the name of a part must be one as Python has them, got {name!r}.")

@@ -135,6 +135,10 @@ def _check_folder(root: Path, folder: Path) -> None:
             _check_index(file)
         if file.name == CONFIG_NAME:
             check_described(read_json(file), file)
+        if file.name == "tokenizer_config.json":
+            described = read_json(file)
+            for name in (described.get("fast_tokenizer_files") or ()) if isinstance(described, dict) else ():
+                check_plain_name(f"fast_tokenizer_files of {file}", name, ".json")
 
 
 def _check_link(file: Path, root: Path) -> None:

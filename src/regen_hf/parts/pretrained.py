@@ -182,7 +182,7 @@ def _files(name: str, kwargs: dict[str, Any]) -> list[str]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return list_repo_files(name, revision=kwargs.get("revision"))
+        return list_repo_files(name, revision=kwargs.get("revision"), token=kwargs.get("token"))
     except (HfHubHTTPError, HFValidationError, OSError):
         return []  # there is no such repository, which the first error says
 
