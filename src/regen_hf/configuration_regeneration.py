@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
-from .parts.contracts import GeneratorConfig
+from .parts.contracts import ExtractorConfig, GeneratorConfig
 from .parts.outputs import RepresentationSpec
 
 REMOTE_CODE_FILE = "regeneration_remote_code"
@@ -42,6 +42,13 @@ class RegenerationConfig(GeneratorConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        for key, contract in (
+            ("extractor_config", ExtractorConfig),
+            ("prior_config", GeneratorConfig),
+            ("decoder_config", GeneratorConfig),
+        ):
+            if not isinstance(described := getattr(self, key), contract | None):
+                raise TypeError(f"`{key}` must be of a {contract.__name__}, got {type(described).__name__}.")
         if self.extractor_config is not None and self.prior_config is not None:
             self._check_fit()
 

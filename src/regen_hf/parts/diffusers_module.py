@@ -25,7 +25,7 @@ def diffusers_class(name: str, base: str) -> type:
 
     name = str(name)
     found = getattr(diffusers, name, None) if name.isidentifier() and name in dir(diffusers) else None
-    if isinstance(found, type) and issubclass(found, getattr(diffusers, base)):
+    if isinstance(found, type) and issubclass(found, getattr(diffusers, base)) and hasattr(found, "from_config"):
         return found
     near = difflib.get_close_matches(name, dir(diffusers), n=4, cutoff=0.5)
     hint = f"; the nearest names are {', '.join(near)}" if near else ""

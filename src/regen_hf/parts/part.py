@@ -38,6 +38,12 @@ class _LocalClass:
 class PartConfig(_LocalClass, PreTrainedConfig):
     """The configuration of a part, which may come from anybody."""
 
+    def __post_init__(self, **kwargs):
+        for key in self.sub_configs_defaults:
+            if not isinstance(described := getattr(self, key), dict | PreTrainedConfig | None):
+                raise TypeError(f"`{key}` must be a dictionary, a config or None, got {type(described).__name__}.")
+        super().__post_init__(**kwargs)
+
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> "PartConfig":
         """As transformers' own; raises `ValueError` for what [`check_described`] refuses."""

@@ -147,14 +147,12 @@ def build(config: PreTrainedConfig, make: Callable[..., PreTrainedModel] = AutoM
     """A new part of its config, of its own dtype where it has one; never by code from a repository.
 
     Raises:
-        ValueError: if it needs such code, or has a dtype that is none.
+        ValueError: if it needs such code.
     """
     settings: dict[str, Any] = {"trust_remote_code": False} if make == AutoModel.from_config else {}
     own = getattr(config, "own_dtype", None)
-    if own is not None and not isinstance(getattr(torch, str(own), None), torch.dtype):
-        raise ValueError(f"`own_dtype` of {type(config).__name__} must be the name of a dtype of torch, got {own!r}.")
     if own is not None and not _ONE_DTYPE.get():
-        settings["dtype"] = getattr(torch, own)
+        settings["dtype"] = own
     return make(config, **settings)
 
 
