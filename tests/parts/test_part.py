@@ -330,3 +330,19 @@ def test_how_the_hub_is_reached_holds_for_references(tmp_path, monkeypatch):
     asked.pop("config")
     assert asked == {**given, "name": "user/dc", "revision": COMMIT, "subfolder": "vae"}
     assert torch.equal(loaded.autoencoder.net.decoder.conv_in.weight, net.decoder.conv_in.weight)
+
+
+def test_a_model_comes_of_a_state_dict():
+    model = tiny.code_prior()
+    made = AutoregressiveGenerator.from_pretrained(None, config=model.config, state_dict=model.state_dict())
+    assert torch.equal(made.source_encoder.null, model.source_encoder.null)
+    weights = model.state_dict()
+    weights.pop("source_encoder.null")
+    with pytest.raises(ValueError, match="missing weights: source_encoder.null"):
+        AutoregressiveGenerator.from_pretrained(None, config=model.config, state_dict=weights)
+
+
+def test_a_pickle_cannot_be_asked_for(tmp_path):
+    tiny.code_prior().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="`use_safetensors` must be True"):
+        AutoModel.from_pretrained(tmp_path, use_safetensors=False)
