@@ -1,5 +1,6 @@
 import json
 
+import pytest
 import tiny
 from transformers import AutoConfig
 
@@ -41,3 +42,12 @@ def test_no_field_has_a_name_that_transformers_looks_up():
             assert not taken & set(vars(config))
             assert config.model_type.startswith("regen_")
         assert "decoder" not in dict(model.named_children())
+
+
+@pytest.mark.parametrize("key", ["extractor_config", "prior_config", "decoder_config"])
+@pytest.mark.parametrize("wrong", ["../x", [1], 3, {"model_type": "llama"}])
+def test_a_part_is_described_as_what_it_is(key, wrong, tmp_path):
+    described = {**tiny.direct_model().config.to_dict(), key: wrong}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    with pytest.raises(TypeError, match=f"`{key}` must be "):
+        AutoConfig.from_pretrained(tmp_path)

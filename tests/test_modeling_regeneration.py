@@ -432,6 +432,8 @@ def test_an_extractor_that_makes_nan_is_named():
         model.encode(torch.zeros(1, *tiny.IMAGE))
     with pytest.raises(ValueError, match="AutoencoderExtractor made NaN or infinite values"):
         model.decode(Representation(torch.zeros(1, 4, 4, 4)))
+
+
 @pytest.mark.parametrize("empty", [(1,), (0, 1, 2)])
 def test_an_empty_representation_says_nothing_of_its_target(empty, monkeypatch):
     codes = tiny.code_prior((None,), 8, condition_dropout=0.0)
@@ -453,3 +455,13 @@ def test_an_empty_representation_says_nothing_of_its_target(empty, monkeypatch):
         torch.testing.assert_close(output.loss, prior + decoded)
     else:
         torch.testing.assert_close(output.loss, prior)
+
+
+@pytest.mark.parametrize("said", [{"scaling_factor": float("inf")}, {"scaling_factor": -0.2}, {"shift_factor": 1e999}])
+def test_refuses_a_normalization_that_is_none(said):
+    net = tiny.kl()
+    net.register_to_config(**said)
+    extractor = tiny.autoencoder_extractor(net)
+    shape = extractor.config.representation_spec.shape
+    with pytest.raises(ValueError, match="`extractor` must have a finite mean and a deviation above 0"):
+        RegenerationModel.from_components(extractor, tiny.diffusion_prior(shape))

@@ -32,7 +32,7 @@ def test_loads_no_class_that_is_not_a_modality(tmp_path):
     processor = tiny.processor()
     processor.save_pretrained(tmp_path)
     path = tmp_path / "processor_config.json"
-    for name in ("Modality", "__loader__", "os", None):
+    for name in ("Modality", "__loader__", "os", None, ["TextModality"], {}):
         described = json.loads(path.read_text())
         described["target"]["modality"] = name
         path.write_text(json.dumps(described))

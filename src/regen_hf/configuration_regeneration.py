@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
-from .parts.contracts import GeneratorConfig
+from .parts.contracts import ExtractorConfig, GeneratorConfig
 from .parts.generation import MANY, Argument, check_generation
 from .parts.outputs import RepresentationSpec
 
@@ -45,13 +45,20 @@ class RegenerationConfig(GeneratorConfig):
     @property
     def generation_arguments(self) -> dict[str, Argument]:
         """Those of the prior; and `num_hypotheses` and `decoder_kwargs`, the decoder's."""
-        prior = {} if self.prior_config is None else dict(self.prior_config.generation_arguments)
+        prior = dict(getattr(self.prior_config, "generation_arguments", {}))
         prior.pop("num_return_sequences", None)  # which is asked for with each call
         decoder = {} if self.decoder_config is None else {"decoder_kwargs": Argument(dict), "num_hypotheses": SEVERAL}
         return {**prior, **decoder}
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        for key, contract in (
+            ("extractor_config", ExtractorConfig),
+            ("prior_config", GeneratorConfig),
+            ("decoder_config", GeneratorConfig),
+        ):
+            if not isinstance(described := getattr(self, key), contract | None):
+                raise TypeError(f"`{key}` must be of a {contract.__name__}, got {type(described).__name__}.")
         if self.decoder_config is not None:
             said = (self.generation or {}).get("decoder_kwargs")
             check_generation(said, self.decoder_config.generation_arguments, "decoder_kwargs")

@@ -1,5 +1,6 @@
 """The composite: extractor, prior and decoder as one model."""
 
+import math
 from typing import Any
 
 import torch
@@ -83,8 +84,10 @@ class RegenerationModel(PreTrainedGenerator):
         prior = load_generator(prior, made)
         if decoder is not None:
             decoder = load_generator(decoder, target, made, slot="decoder")
-        if extractor.config.normalization is not None:
-            prior.assign_statistics(*extractor.config.normalization)
+        if (known := extractor.config.normalization) is not None:
+            if not all(map(math.isfinite, (*known[0], *known[1]))) or min(known[1]) <= 0:
+                raise ValueError(f"`extractor` must have a finite mean and a deviation above 0 of Y′, got {known}.")
+            prior.assign_statistics(*known)
         parts = {"extractor": extractor, "prior": prior, "decoder": decoder}
         # dictionaries, because a config shared with a live part would be changed under it
         configs = {f"{k}_config": None if v is None else v.config.to_dict() for k, v in parts.items()}

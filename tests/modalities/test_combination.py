@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from regen_hf import AudioModality, CombinedModality, LabelModality, RegenerationProcessor, TextModality
@@ -51,3 +53,24 @@ def test_parts_stay_in_the_folder(tmp_path):
     processor.save_pretrained(tmp_path)
     reloaded = RegenerationProcessor.from_pretrained(tmp_path)
     assert len(reloaded.source.parts["target"].tokenizer) == 4 and len(reloaded.target.tokenizer) == 5
+
+
+@pytest.mark.parametrize("name", ["../voice", "/voice", "a/b", "", "."])
+def test_names_of_parts_lead_nowhere(name, tmp_path):
+    RegenerationProcessor(combined(), LabelModality(["a", "b"])).save_pretrained(tmp_path / "processor")
+    TextModality.from_words(["elsewhere"]).save(str(tmp_path / "processor" / "voice"))
+    path = tmp_path / "processor" / "processor_config.json"
+    described = json.loads(path.read_text())
+    described["source"]["parts"] = {name: described["source"]["parts"]["text"]}
+    path.write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=f"the name of a part must be one as Python has them, got '{name}'"):
+        RegenerationProcessor.from_pretrained(tmp_path / "processor")
+
+
+def test_files_of_parts_are_in_their_folder(tmp_path):
+    RegenerationProcessor(combined(), LabelModality(["a", "b"])).save_pretrained(tmp_path / "processor")
+    file = tmp_path / "processor" / "parts" / "text" / "tokenizer.json"
+    file.rename(tmp_path / "tokenizer.json")
+    file.symlink_to(tmp_path / "tokenizer.json")
+    with pytest.raises(ValueError, match=r"tokenizer.json is a link that leads out of its folder"):
+        RegenerationProcessor.from_pretrained(tmp_path / "processor")

@@ -180,3 +180,17 @@ def test_keeps_a_video_autoencoder(tmp_path):
     reloaded = AutoModel.from_pretrained(tmp_path)
     for name, tensor in video.state_dict().items():
         assert torch.equal(reloaded.net.state_dict()[name], tensor), name
+
+
+def test_a_reload_draws_no_weights(tmp_path, monkeypatch):
+    """A net is built anew for its buffers alone, of which a DiT's positions are some."""
+    DiffusersModule.wrap(tiny.dit((4, 4, 4))).save_pretrained(tmp_path)
+    drawn, reset = [], torch.nn.Linear.reset_parameters
+
+    def watched(self):
+        drawn.append(self.weight.is_meta)
+        reset(self)
+
+    monkeypatch.setattr(torch.nn.Linear, "reset_parameters", watched)
+    reloaded = DiffusersModule.from_pretrained(tmp_path)
+    assert all(drawn) and reloaded.net.pos_embed.pos_embed.abs().sum() > 0

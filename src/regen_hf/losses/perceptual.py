@@ -9,7 +9,9 @@ from transformers.backbone_utils import BackboneMixin
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from ..parts.foreign_files import check_files
 from ..parts.outputs import LossOutput
+from ..parts.pretrained import check_finite
 from .base import check_images, check_weight
 
 
@@ -120,6 +122,7 @@ def _per_channel(name: str, values: Sequence[float]) -> torch.Tensor:
 
 def _load_backbone(name: str) -> PreTrainedModel:
     """A backbone by Hub name or folder, with every stage."""
+    check_files(name)
     # AutoBackbone asks the Hub even about a folder
     config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     if type(config) not in MODEL_FOR_BACKBONE_MAPPING:
@@ -132,6 +135,7 @@ def _load_backbone(name: str) -> PreTrainedModel:
     tensors = backbone.state_dict()
     if missing := sorted(key for key in info["missing_keys"] if tensors[key].min() != tensors[key].max()):
         raise ValueError(f"`backbone` is '{name}', which lacks {len(missing)} weights, such as {missing[0]}.")
+    check_finite(backbone, name)
     return backbone
 
 

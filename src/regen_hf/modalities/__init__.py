@@ -1,6 +1,6 @@
 """One file a kind of data: from examples as people have them to tensors, and back.
 
-May import speech.
+May import parts and speech.
 """
 
 from .audio import AudioModality

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers.utils import PROCESSOR_NAME
 
+from ..parts.foreign_files import check_files
 from .readers.columns import leave_undecoded
 from .readers.opening import shown
 
@@ -141,7 +142,8 @@ class Modality:
         """The modality that `described` names under `"modality"`, with the other entries as its settings.
 
         Raises:
-            ValueError: if it names none of this library, or settings that it does not have.
+            ValueError: if it names none of this library, or settings that it does not have, or if its files lead out
+                of their folder.
         """
         place = f"{PROCESSOR_NAME} of {name_or_path}"
         if not isinstance(described, Mapping):
@@ -149,6 +151,8 @@ class Modality:
         settings = dict(described)
         kind = settings.pop("modality", None)
         known = {modality.__name__: modality for modality in Modality.__subclasses__()}
+        if os.path.isdir(name_or_path):
+            check_files(name_or_path, subfolder=subfolder)
         if not isinstance(kind, str) or kind not in known:
             raise ValueError(f"{place} must name a modality, one of {', '.join(known)}; got {shown(kind)}.")
         return known[kind].load(name_or_path, settings, subfolder=subfolder, **kwargs)

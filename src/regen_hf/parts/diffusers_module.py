@@ -1,6 +1,8 @@
 """Any diffusers model as a transformers model, so that it loads, saves and nests like one."""
 
+import contextlib
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -23,7 +25,7 @@ def diffusers_class(name: str, base: str) -> type:
 
     name = str(name)
     found = getattr(diffusers, name, None) if name.isidentifier() and name in dir(diffusers) else None
-    if isinstance(found, type) and issubclass(found, getattr(diffusers, base)):
+    if isinstance(found, type) and issubclass(found, getattr(diffusers, base)) and hasattr(found, "from_config"):
         return found
     near = difflib.get_close_matches(name, dir(diffusers), n=4, cutoff=0.5)
     hint = f"; the nearest names are {', '.join(near)}" if near else ""
@@ -153,13 +155,25 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
             return
         for name in self._fixed:  # such as Stable Audio's random frequencies, which loading would train
             self.net.get_parameter(name).requires_grad_(False)
-        tensors = {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
-        empty = {name: t for name, t in tensors.items() if not getattr(t, "_is_hf_initialized", False)}
+        empty = {name: t for name, t in _tensors(self.net).items() if not getattr(t, "_is_hf_initialized", False)}
         if not empty:
             return
         with torch.random.fork_rng(devices=[]):
-            fresh = self._build()
-        values = {**dict(fresh.named_parameters()), **dict(fresh.named_buffers())}
+            values = self._fresh(empty)
         for name, tensor in empty.items():
             tensor.data.copy_(values[name])
             tensor._is_hf_initialized = True
+
+    def _fresh(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Tensors of a new net, which has no weights where none are among `names`: these are what takes its time."""
+        from accelerate import init_empty_weights
+
+        with contextlib.suppress(RuntimeError), init_empty_weights(include_buffers=False):  # where none are read
+            found = _tensors(self._build())
+            if not any(found[name].is_meta for name in names):
+                return found
+        return _tensors(self._build())
+
+
+def _tensors(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers.utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME, CONFIG_NAME, cached_file
 
 PLACE = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
@@ -61,9 +62,12 @@ def check_described(described: Any, where: Any) -> None:
     """
     for path, value in _leaves(described, where):
         key = next((name for name in reversed(path) if not name.isdigit()), "")
-        if isinstance(value, bool) or value is None:
+        if value is None:
             continue
-        if isinstance(value, int):
+        if key in ("dtype", "torch_dtype", "own_dtype"):
+            if value != "auto" and not isinstance(getattr(torch, str(value).removeprefix("torch."), None), torch.dtype):
+                raise ValueError(f"`{'.'.join(path)}` of {where} must be the name of a dtype of torch, got {value!r}.")
+        elif isinstance(value, int) and not isinstance(value, bool):
             most = MOST_MODULES if COUNTS & set(key.split("_")) else LARGEST
             if abs(value) > most:
                 raise ValueError(f"`{'.'.join(path)}` of {where} is {value}, but at most {most} can be built.")
@@ -135,6 +139,10 @@ def _check_folder(root: Path, folder: Path) -> None:
             _check_index(file)
         if file.name == CONFIG_NAME:
             check_described(read_json(file), file)
+        if file.name == "tokenizer_config.json":
+            described = read_json(file)
+            for name in (described.get("fast_tokenizer_files") or ()) if isinstance(described, dict) else ():
+                check_plain_name(f"fast_tokenizer_files of {file}", name, ".json")
 
 
 def _check_link(file: Path, root: Path) -> None:

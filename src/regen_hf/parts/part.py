@@ -38,6 +38,12 @@ class _LocalClass:
 class PartConfig(_LocalClass, PreTrainedConfig):
     """The configuration of a part, which may come from anybody."""
 
+    def __post_init__(self, **kwargs):
+        for key in self.sub_configs_defaults:
+            if not isinstance(described := getattr(self, key), dict | PreTrainedConfig | None):
+                raise TypeError(f"`{key}` must be a dictionary, a config or None, got {type(described).__name__}.")
+        super().__post_init__(**kwargs)
+
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs) -> "PartConfig":
         """As transformers' own; raises `ValueError` for what [`check_described`] refuses."""
@@ -89,18 +95,25 @@ class Part:
             ValueError: where the checkpoint lacks weights, or holds NaN or infinite ones, or where one of its files
                 names what lies outside of its folder, or a pickle.
         """
-        return read_whole(
-            pretrained_model_name_or_path, lambda: cls._load(pretrained_model_name_or_path, *args, **kwargs)
-        )
+        name = pretrained_model_name_or_path
+        if name is None:  # as with a `state_dict`
+            return cls._load(None, *args, **kwargs)
+        place = place_of(kwargs)
+        if not os.path.isdir(name):  # what is looked at and what is loaded are of one commit
+            kwargs["revision"] = place["revision"] = commit_of(name, place)
+
+        def load():
+            check_files(name, kwargs.get("variant"), **place)
+            return cls._load(name, *args, **kwargs)
+
+        return read_whole(name, load)
 
     @classmethod
     def _load(cls, name, *args, output_loading_info: bool = False, **kwargs):
-        kwargs.setdefault("use_safetensors", True)  # never a pickle
+        if kwargs.setdefault("use_safetensors", True) is False:
+            raise ValueError("`use_safetensors` must be True: weights that are a pickle are never read.")
         place = place_of(kwargs)
-        if not os.path.isdir(name):  # what is looked at and what is loaded are of one commit
-            place["revision"] = kwargs["revision"] = commit_of(name, place)
-        check_files(name, kwargs.get("variant"), **place)
-        if isinstance(kwargs.get("config"), PartConfig):  # which AutoModel read before
+        if name is not None and isinstance(kwargs.get("config"), PartConfig):  # which AutoModel read before
             kwargs["config"] = kwargs["config"].of_now(name, **place)
         asked = kwargs.get("dtype", kwargs.get("torch_dtype"))
         with one_dtype(asked not in (None, "auto")):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.integrations.accelerate import load_offloaded_parameter
 from transformers.utils.hub import resolve_revision
 
 from .foreign_files import check_described, check_files, check_subfolder, place_of
@@ -119,21 +120,14 @@ def check_finite(model: nn.Module, name: Any) -> None:
 
     Each is looked at once, by its least and greatest value, which takes no memory; what lies on a disk is read for it.
     """
-    from accelerate.utils import align_module_device
-
-    for prefix, module in model.named_modules():
-        saved = {**module._parameters, **module._buffers}
-        saved = {key: value for key, value in saved.items() if key not in module._non_persistent_buffers_set}
-        away = any(value is not None and value.is_meta for value in saved.values())
-        with align_module_device(module) if away else contextlib.nullcontext():
-            for key in saved:
-                if not _is_finite(getattr(module, key)):
-                    full = f"{prefix}.{key}".strip(".")
-                    raise ValueError(f"`{name}` has values that are NaN or infinite in {full}.")
+    away = "disk" in (getattr(model, "hf_device_map", None) or {}).values()
+    for key, value in model.state_dict().items():
+        if not _is_finite(load_offloaded_parameter(model, key) if away and value.is_meta else value):
+            raise ValueError(f"`{name}` has values that are NaN or infinite in {key}.")
 
 
-def _is_finite(value: torch.Tensor | None) -> bool:
-    if value is None or value.is_meta or not value.numel() or not value.is_floating_point():
+def _is_finite(value: torch.Tensor) -> bool:
+    if value.is_meta or not value.numel() or not value.is_floating_point():
         return True
     value = value if value.itemsize > 1 else value.float()  # eight bits have no order
     return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(value.detach()))
@@ -153,14 +147,12 @@ def build(config: PreTrainedConfig, make: Callable[..., PreTrainedModel] = AutoM
     """A new part of its config, of its own dtype where it has one; never by code from a repository.
 
     Raises:
-        ValueError: if it needs such code, or has a dtype that is none.
+        ValueError: if it needs such code.
     """
     settings: dict[str, Any] = {"trust_remote_code": False} if make == AutoModel.from_config else {}
     own = getattr(config, "own_dtype", None)
-    if own is not None and not isinstance(getattr(torch, str(own), None), torch.dtype):
-        raise ValueError(f"`own_dtype` of {type(config).__name__} must be the name of a dtype of torch, got {own!r}.")
     if own is not None and not _ONE_DTYPE.get():
-        settings["dtype"] = getattr(torch, own)
+        settings["dtype"] = own
     return make(config, **settings)
 
 
@@ -188,7 +180,7 @@ def _files(name: str, kwargs: dict[str, Any]) -> list[str]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return list_repo_files(name, revision=kwargs.get("revision"))
+        return list_repo_files(name, revision=kwargs.get("revision"), token=kwargs.get("token"))
     except (HfHubHTTPError, HFValidationError, OSError):
         return []  # there is no such repository, which the first error says
 
