@@ -228,28 +228,28 @@ def test_what_has_no_effect_on_an_upload_is_refused(tmp_path):
 
 
 def test_each_argument_of_a_push_reaches_the_client(tmp_path, monkeypatch):
-    """By what transformers does with it, up to the calls of huggingface_hub."""
     import huggingface_hub
-    import transformers.utils.hub
+
+    from regen_hf.parts import pushing
 
     called = {}
 
     def create_repo(self, repo_id, **kwargs):
-        called["repo"] = kwargs
+        called.update(repo=kwargs, token=self.token)
         return huggingface_hub.RepoUrl(f"https://huggingface.co/{repo_id}")
 
+    def create_commit(self, repo_id, operations, **kwargs):
+        called["commit"] = kwargs
+
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
-    monkeypatch.setattr(huggingface_hub.HfApi, "create_branch", lambda self, **kwargs: called.update(branch=kwargs))
-    monkeypatch.setattr(huggingface_hub.HfApi, "create_commit", lambda self, **kwargs: called.update(commit=kwargs))
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_branch", lambda self, *_, **kwargs: called.update(branch=kwargs))
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_commit", create_commit)
     card = type("Card", (), {"save": lambda self, path: None})()
-    made = {}
-    monkeypatch.setattr(
-        transformers.utils.hub, "create_and_tag_model_card", lambda *args, **kwargs: made.update(tags=args[1]) or card
-    )
+    monkeypatch.setattr(pushing, "_card", lambda *args: called.update(tags=args[-1]) or card)
     filled(1.0).save_pretrained(tmp_path, push_to_hub=True, **ASKED)
-    assert called["repo"]["private"] is True and called["repo"]["token"] == "secret"
-    assert called["branch"]["branch"] == "other" and made["tags"] == ["a"]
-    wanted = {key: ASKED[key] for key in ("create_pr", "commit_message", "commit_description", "token", "revision")}
+    assert called["repo"]["private"] is True and called["token"] == "secret"
+    assert called["branch"]["branch"] == "other" and called["tags"] == ["a"]
+    wanted = {key: ASKED[key] for key in ("create_pr", "commit_message", "commit_description", "revision")}
     assert {key: called["commit"][key] for key in wanted} == wanted
 
 

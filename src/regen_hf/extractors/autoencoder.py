@@ -215,7 +215,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
 
     def decode(self, representation: Representation) -> Representation:
         mask = representation.mask
-        if mask is not None and self.config.target_shape[-1] is None:
+        if mask is not None and mask.ndim == 2:
             return by_length(self._decode, representation.values, mask, empty=True)
         made = self._decode(representation.values)
         if mask is None or mask.all():

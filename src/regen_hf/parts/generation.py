@@ -182,11 +182,8 @@ def leaves_out_empty(forward: Callable[..., LossOutput]) -> Callable[..., LossOu
         real = None if target is None else _real_rows(given)
         if real is None:
             return forward(self, target, *args, **given)
-        if not real.any():  # with all weights in it, as the other processes have them, but worth nothing
-            source_mask = given["source_mask"].clone()
-            source_mask.flatten(1)[:, 0] = True
-            output = forward(self, target, *args, **{**given, "source_mask": source_mask})
-            return LossOutput.of({name: 0 * output.loss for name in list(output.terms)[:1]})
+        if not real.any():  # of all weights, which other processes have a gradient for
+            return LossOutput(loss=sum(0 * each.sum() for each in self.parameters() if each.requires_grad), terms={})
         args = [value[real] if torch.is_tensor(value) else value for value in args]
         given = {name: value[real] if torch.is_tensor(value) else value for name, value in given.items()}
         output = forward(self, target[real], *args, **given)

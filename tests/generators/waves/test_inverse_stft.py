@@ -144,8 +144,6 @@ def test_refuses_what_it_cannot_take():
         made(num_mels=0)
     with pytest.raises(ValueError, match="`sampling_rate` must be that of the target, 16000, got 8000"):
         made(sampling_rate=8000)
-    with pytest.raises(ValueError, match="a row of 0 frames"):
-        made().generate(source=torch.zeros(1, 8, 0))
     with pytest.raises(ValueError, match=r"`target` must have the shape \(batch, 1, samples\), got \(1, 320\)"):
         made()(torch.zeros(1, 320), torch.zeros(1, 8, 5))
     with pytest.raises(ValueError, match="`sampling_rate` must be a whole multiple of `source_rate` 300, got 16000"):

@@ -107,8 +107,6 @@ class GriffinLimGenerator(Rule, WaveGenerator):
         Phases are drawn, since from equal ones the differences of rounding grow a hundred times as large.
         """
         source, turns = both[:, : self.config.num_mels], both[:, self.config.num_mels :]
-        if not source.shape[-1]:
-            raise ValueError("`source` has a row of 0 frames, but a wave is made of at least 1.")
         magnitudes = from_log_mel(source, **{name: getattr(self.config, name) for name in MEL})
         # one more frame like the last, so that the last samples lie between two frames as all others do
         magnitudes, turns = (F.pad(each, (0, 1), mode="replicate") for each in (magnitudes, turns))

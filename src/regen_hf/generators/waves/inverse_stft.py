@@ -170,8 +170,6 @@ class InverseSTFTGenerator(WaveGenerator):
     def _wave(self, source: torch.Tensor) -> torch.Tensor:
         """Frames `(batch, ..., frames)` to `(batch, 1, frames × hop_length)`."""
         hop, frames = self.config.hop_length, source.shape[-1]
-        if not frames:
-            raise ValueError("`source` has a row of 0 frames, but a wave is made of at least 1.")
         if self._room is not None and frames > self._room:
             name = type(self.source_encoder.representation_encoder).__name__
             raise ValueError(f"{name} has {self._room} positions, but `source` has {frames} frames.")
