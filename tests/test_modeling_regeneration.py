@@ -411,7 +411,7 @@ def test_several_results_of_beams_are_several_beams():
         ({"decoder_kwargs": {"guidance_scale": 3.0}}, TypeError, "`guidance_scale` is not taken by the decoder"),
         ({"decoder_kwargs": {"num_inference_steps": 0}}, ValueError, "`num_inference_steps` must be a whole number"),
         ({"num_return_sequences": 0}, ValueError, "`num_return_sequences` must be a whole number of at least 1, got 0"),
-        ({"num_return_sequences": 10**9}, ValueError, "`num_return_sequences` must be at most 10000"),
+        ({"num_return_sequences": 10**9}, ValueError, "`num_return_sequences` must be at most 10,000"),
         ({"guidance": float("inf")}, ValueError, "`guidance` must be a finite number, got inf"),
         ({"generator": "seven"}, TypeError, "`generator` must be a torch.Generator, .* got 'seven'"),
     ],

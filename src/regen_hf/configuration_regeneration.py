@@ -8,8 +8,8 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
 from .parts.contracts import ExtractorConfig, GeneratorConfig
-from .parts.generation import MANY, Argument, check_generation
 from .parts.outputs import RepresentationSpec
+from .parts.settings import MANY, Argument, check_arguments
 
 SEVERAL = Argument(int, 1, MANY, default=1)
 REMOTE_CODE_FILE = "regeneration_remote_code"
@@ -61,7 +61,7 @@ class RegenerationConfig(GeneratorConfig):
                 raise TypeError(f"`{key}` must be of a {contract.__name__}, got {type(described).__name__}.")
         if self.decoder_config is not None:
             said = (self.generation or {}).get("decoder_kwargs")
-            check_generation(said, self.decoder_config.generation_arguments, "decoder_kwargs")
+            check_arguments(said, self.decoder_config.generation_arguments, "decoder_kwargs")
         if self.extractor_config is not None and self.prior_config is not None:
             self._check_fit()
 

@@ -9,10 +9,10 @@ from torch import nn
 from .configuration_regeneration import SEVERAL, RegenerationConfig
 from .parts.auto import load_extractor, load_generator
 from .parts.contracts import PreTrainedExtractor, PreTrainedGenerator, check_settings
-from .parts.generation import check_finite, check_generation, leaves_out_empty, refuse_unknown
+from .parts.generation import Randomness, check_finite, leaves_out_empty, row_generators
 from .parts.outputs import LossOutput, RegenerationOutput, Repeatable, Representation
 from .parts.pretrained import build
-from .parts.randomness import Randomness, row_generators
+from .parts.settings import check_arguments, refuse_unknown
 
 
 class RegenerationModel(PreTrainedGenerator):
@@ -196,7 +196,7 @@ class RegenerationModel(PreTrainedGenerator):
                 same targets for the same sources, however they are batched.
             prior_kwargs: the source, and arguments of the prior's `generate`, such as `guidance`.
         """
-        check_generation(self.config.generation, self.config.generation_arguments)
+        check_arguments(self.config.generation, self.config.generation_arguments)
         given = {"num_hypotheses": num_hypotheses, "decoder_kwargs": decoder_kwargs, **prior_kwargs}
         asked = {**(self.config.generation or {}), **{name: own for name, own in given.items() if own is not None}}
         hypotheses, decoder_kwargs = asked.pop("num_hypotheses", 1), dict(asked.pop("decoder_kwargs", {}))
@@ -240,7 +240,7 @@ class RegenerationModel(PreTrainedGenerator):
             return
         refuse_unknown(decoder_kwargs, self.decoder_model.generate_names(), "the decoder, by `decoder_kwargs`")
         arguments = self.decoder_model.config.generation_arguments
-        check_generation({k: v for k, v in decoder_kwargs.items() if k in arguments}, arguments, "decoder_kwargs")
+        check_arguments({k: v for k, v in decoder_kwargs.items() if k in arguments}, arguments, "decoder_kwargs")
 
     def _several(self, prior_kwargs: dict, several: int, hypotheses: int) -> dict:
         """The prior's arguments for so many Y′ of each source, which it finds itself, or of repeated rows."""

@@ -9,8 +9,8 @@ import torch
 from transformers.pipelines.base import ChunkPipeline
 
 from .modalities.readers.columns import undecoded
+from .parts.generation import as_generator
 from .parts.pushing import Pushed
-from .parts.randomness import as_generator
 from .processing_regeneration import RegenerationProcessor
 
 

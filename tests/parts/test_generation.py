@@ -23,33 +23,9 @@ from regen_hf import (
 )
 from regen_hf.generators.sources.conditioning import SourceEncoder
 from regen_hf.generators.sources.source_encoders import SOURCE_NAMES
-from regen_hf.parts.generation import Argument, check_generation
+from regen_hf.parts.generation import row_generators
 
 NAN, INFINITY = math.nan, math.inf
-
-
-@pytest.mark.parametrize(
-    ("argument", "fits", "wrong", "message"),
-    [
-        (Argument(int, 1, 10), [1, 10], [0, 2.0, True, "3", None], "a whole number of at least 1"),
-        (Argument(above=0), [1, 0.5], [0, -1, NAN, INFINITY, True, "1"], "a finite number above 0"),
-        (Argument(bool, others=("never",)), [True, False, "never"], [1, 0, "always"], "true or false or 'never'"),
-        (Argument(dict), [{}], [[], 1], "a dictionary"),
-    ],
-)
-def test_an_argument_has_a_type_and_a_range(argument, fits, wrong, message):
-    for value in fits:
-        argument.check("mine", value)
-    for value in wrong:
-        with pytest.raises(ValueError, match=f"`mine` must be {message}, got "):
-            argument.check("mine", value)
-
-
-def test_a_number_that_nobody_means_is_refused():
-    with pytest.raises(ValueError, match="`mine` must be at most 10, got 1000000000000"):
-        Argument(int, 1, 10).check("mine", 10**12)
-    with pytest.raises(ValueError, match="must be a dictionary, got 'x"):
-        check_generation("x" * 1000, {})
 
 
 def test_the_names_of_sources_are_those_that_are_read():
@@ -241,3 +217,34 @@ def test_silence_stays_silence_through_a_chain():
         model = RegenerationModel.from_components(words, prior, decoder).eval()
         made = model.generate(source=FRAMES, source_mask=torch.ones_like(MASK), return_representation=True)
         assert len(made.values) == 3 and not made.mask.any() and not made.representation.mask.any()
+
+
+def drawn(generators):
+    return [float(torch.rand((), generator=generator)) for generator in generators]
+
+
+def test_each_row_draws_the_same_whatever_follows_it():
+    three = drawn(row_generators(torch.Generator().manual_seed(3), 3))
+    assert len(set(three)) == 3
+    assert drawn(row_generators(torch.Generator().manual_seed(3), 2)) == three[:2]
+    assert drawn(row_generators(torch.Generator().manual_seed(4), 2)) != three[:2]
+
+
+def test_a_seed_is_its_generator_and_a_list_is_itself():
+    assert drawn(row_generators(3, 2)) == drawn(row_generators(torch.Generator().manual_seed(3), 2))
+    own = [torch.Generator().manual_seed(seed) for seed in (5, 6)]
+    assert row_generators(own, 2) == own
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ([torch.Generator()] * 3, ValueError, "`generator` must have one for each of 2 rows, got 3"),
+        (True, TypeError, "`generator` must be a torch.Generator, .* got True"),
+        ("7", TypeError, "`generator` must be a torch.Generator, .* got '7'"),
+        (1.5, TypeError, "`generator` must be a torch.Generator, .* got 1.5"),
+    ],
+)
+def test_refuses_what_leads_nothing(given, error, message):
+    with pytest.raises(error, match=message):
+        row_generators(given, 2)

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from ..modalities.readers.opening import shown
+from ..parts.settings import shown
 from ..runtime.data_checks import check_columns
 from ..runtime.processes import processes
 from .loading import load_data, load_model

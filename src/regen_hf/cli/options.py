@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from ..modalities.readers.opening import shown
+from ..parts.settings import shown
 
 
 @dataclasses.dataclass

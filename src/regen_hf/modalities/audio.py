@@ -12,8 +12,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoFeatureExtractor, SequenceFeatureExtractor
 
+from ..parts.settings import shown
 from .base import Modality, padded, truth, whole_number, with_ending
-from .readers.opening import shown
 from .readers.sounds import MOST_SAMPLES, checked, opened
 
 MOST_A_SECOND = 768_000

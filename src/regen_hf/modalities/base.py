@@ -3,7 +3,6 @@
 import inspect
 import os
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import torch
 from transformers.utils import PROCESSOR_NAME
 
 from ..parts.foreign_files import check_files
+from ..parts.settings import Argument, shown
 from .readers.columns import leave_undecoded
-from .readers.opening import shown
 
 
 def padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,17 +29,13 @@ def whole_number(name: str, value: Any, most: int) -> int:
     Raises:
         ValueError: for anything but a whole number from 1 to `most`.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"`{name}` must be a whole number of at least 1, got {shown(value)}.")
-    if value > most:
-        raise ValueError(f"`{name}` must be at most {most:,}, got {shown(value)}.")
+    Argument(int, 1, most).check(name, value)
     return int(value)
 
 
 def truth(name: str, value: Any) -> bool:
     """A setting that is true or false; raises `ValueError` for anything else."""
-    if not isinstance(value, bool):
-        raise ValueError(f"`{name}` must be True or False, got {shown(value)}.")
+    Argument(bool).check(name, value)
     return value
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ..parts.settings import shown
 from .base import Modality, whole_number, with_ending
-from .readers.opening import shown
 from .readers.pictures import picture
 
 MOST_PIXELS_A_SIDE = 2**14

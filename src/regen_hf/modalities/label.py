@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from ..parts.settings import shown
 from .base import Modality
-from .readers.opening import shown
 
 
 class LabelModality(Modality):

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from ..parts.settings import shown
 from ..speech.espeak import UNKNOWN, check_inventory, inventory_of, phonemes, spelled
 from .base import Modality, truth, whole_number
-from .readers.opening import shown
 from .text import MOST_TOKENS, check_texts
 
 

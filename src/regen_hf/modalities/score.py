@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..parts.settings import shown
 from .base import Modality, padded, whole_number, with_ending
-from .readers.opening import reading, shown
+from .readers.opening import reading
 from .readers.scores import MOST_QUARTERS, as_stream, check
 from .score_codes import FIRST_PITCH, HOLD, REST
 

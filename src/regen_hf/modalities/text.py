@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ..parts.settings import shown
 from .base import Modality, padded, whole_number, with_ending
-from .readers.opening import shown
 
 MOST_TOKENS = 2**20
 """As many as the longest contexts of language models have."""

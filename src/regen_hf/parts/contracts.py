@@ -6,14 +6,15 @@ import inspect
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .generation import check_generation
 from .outputs import LossOutput, Representation, RepresentationSpec
 from .part import Part, PartConfig, _LocalClass
 from .pushing import Pushed
+from .settings import check_arguments
 
 
 def check_settings(config_class: type[PreTrainedConfig], settings: dict) -> None:
@@ -24,12 +25,6 @@ def check_settings(config_class: type[PreTrainedConfig], settings: dict) -> None
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean `{near[0]}`?" if near else "."
             raise TypeError(f"`{name}` is no setting of {config_class.__name__}{hint}")
-
-
-def check_whole(name: str, value, least: int = 1) -> None:
-    """Raises `ValueError` where a setting is no whole number of at least `least`."""
-    if not isinstance(value, int) or value < least:
-        raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
 
 
 def check_numbers(config: PreTrainedConfig) -> None:
@@ -155,12 +150,14 @@ class GeneratorConfig(PartConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         check_numbers(self)
-        check_generation(self.generation, self.generation_arguments)
+        if isinstance(self.generation, dict):  # numbers of NumPy would not be saved
+            self.generation = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.generation.items()}
+        check_arguments(self.generation, self.generation_arguments)
 
     def generation_settings(self, **given) -> dict:
         """The arguments of `generate`: those `given` that are not `None`, else those of `generation`, else defaults."""
         given = {name: value for name, value in given.items() if value is not None}
-        check_generation(self.generation, self.generation_arguments)  # which may have been changed since
+        check_arguments(self.generation, self.generation_arguments)  # which may have been changed since
         defaults = {name: argument.default for name, argument in self.generation_arguments.items()}
         return {**defaults, **(self.generation or {}), **given}
 

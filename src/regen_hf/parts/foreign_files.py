@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from transformers.utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME, CONFIG_NAME, cached_file
 
+from .settings import shown
+
 PLACE = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
 """What says where on the Hub a model is, and how to get at it."""
 DEEPEST = 64  # levels of a config.json: some thirty links of a chain
@@ -34,15 +36,15 @@ def check_plain_name(key: str, name: Any, ending: str = "") -> None:
     plain = isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\:\0")
     if not plain or not name.endswith(ending):
         kind = f"a plain name of a file {ending}" if ending else "a plain name"
-        raise ValueError(f"`{key}` must be {kind}, which stays in its folder, got {_short(name)}.")
+        raise ValueError(f"`{key}` must be {kind}, which stays in its folder, got {shown(name)}.")
 
 
 def check_subfolder(key: str, name: Any) -> None:
     """Raises `ValueError` for anything but names of folders within each other; `""` is none."""
     if name and not isinstance(name, str):
-        raise ValueError(f"`{key}` must be a path within the folder, got {_short(name)}.")
+        raise ValueError(f"`{key}` must be a path within the folder, got {shown(name)}.")
     if name and (set(name) & set("\\:\0") or any(part in ("", ".", "..") for part in name.rstrip("/").split("/"))):
-        raise ValueError(f"`{key}` must be a path that stays within the folder, got {_short(name)}.")
+        raise ValueError(f"`{key}` must be a path that stays within the folder, got {shown(name)}.")
 
 
 def read_json(file: str | os.PathLike) -> Any:
@@ -177,7 +179,7 @@ def _check_adapter(name: str | os.PathLike, described: dict[str, Any], place: di
     if described.get("peft_type") not in ADAPTERS:
         raise ValueError(
             f"`peft_type` of {ADAPTER_CONFIG_NAME} must be one of {', '.join(sorted(ADAPTERS))}, got "
-            f"{_short(described.get('peft_type'))}."
+            f"{shown(described.get('peft_type'))}."
         )
     if described.get("megatron_config") is not None:  # peft would import whatever module is named beside it
         raise ValueError(f"`megatron_config` of {ADAPTER_CONFIG_NAME} must be null: no further library is imported.")
@@ -187,10 +189,5 @@ def _check_adapter(name: str | os.PathLike, described: dict[str, Any], place: di
     if os.path.isfile(Path(name, CONFIG_NAME)) or not isinstance(base, str):
         return
     if os.path.isdir(base) and (not os.path.isdir(name) or ".." in Path(base).parts):
-        raise ValueError(f"`base_model_name_or_path` of `{name}` leads out of it, to the folder {_short(base)}.")
+        raise ValueError(f"`base_model_name_or_path` of `{name}` leads out of it, to the folder {shown(base)}.")
     _check_weights(base, None, {key: value for key, value in place.items() if key not in ("revision", "subfolder")})
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}…"

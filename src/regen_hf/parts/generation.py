@@ -1,114 +1,46 @@
-"""What holds for the `generate` of every generator: which arguments there are, what they may be, and empty rows."""
+"""What holds for the `generate` and the `forward` of every generator: chance of each row, empty rows, finite values."""
 
-import difflib
 import functools
 import inspect
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from .outputs import LossOutput, Representation, RepresentationSpec
-from .randomness import row_generators
-
-ELSEWHERE = {
-    **dict.fromkeys(("guidance_scale", "cfg", "cfg_scale", "cfg_coef", "true_cfg_scale"), "`guidance` is"),
-    **dict.fromkeys(("num_steps", "steps", "timesteps", "num_timesteps", "sampling_steps"), "`num_inference_steps` is"),
-    **dict.fromkeys(("seed", "manual_seed", "random_state"), "`generator` is, which may be a whole number"),
-    **dict.fromkeys(("num_images_per_prompt", "num_samples", "num_outputs", "n"), "`num_return_sequences` is"),
-    **dict.fromkeys(("negative_prompt", "negative_prompt_ids"), "the null source is learned, see `guidance`"),
-    **dict.fromkeys(("height", "width", "size", "num_frames", "fps"), "the target's shape is the model's"),
-    **dict.fromkeys(
-        ("return_dict_in_generate", "return_dict", "output_scores", "output_logits", "output_type"),
-        "the result has `values`, `mask` and, of beams, `scores`",
-    ),
-    **dict.fromkeys(("custom_generate", "trust_remote_code"), "no code from a repository is run"),
-}
-"""What other libraries call it."""
-
-
-@dataclass(frozen=True)
-class Argument:
-    """What an argument of `generate` may be.
-
-    Args:
-        kind: `float` for any number, `int`, `bool`, or `dict`.
-        least, most: bounds of a number, which may be reached.
-        above: a bound that may not.
-        default: what it is where nothing is said.
-        others: what it may be besides.
-    """
-
-    kind: type = float
-    least: float = -math.inf
-    most: float = math.inf
-    above: float = -math.inf
-    default: Any = None
-    others: tuple = ()
-
-    def check(self, name: str, value: Any) -> None:
-        """Raises `ValueError` for what it may not be, NaN and infinity among it."""
-        if any(value is other or (isinstance(other, str) and value == other) for other in self.others):
-            return
-        kinds = (int, float) if self.kind is float else self.kind
-        fits = isinstance(value, kinds) and (self.kind is bool or not isinstance(value, bool))
-        if fits and self.kind in (int, float):
-            fits = math.isfinite(value) and value >= self.least and value > self.above
-        if not fits:
-            raise ValueError(f"`{name}` must be {self}, got {shortened(value)}.")
-        if self.kind in (int, float) and value > self.most:
-            raise ValueError(f"`{name}` must be at most {self.most:g}, got {shortened(value)}.")
-
-    def __str__(self) -> str:
-        said = {int: "a whole number", float: "a finite number", bool: "true or false", dict: "a dictionary"}[self.kind]
-        said += f" of at least {self.least:g}" if math.isfinite(self.least) else ""
-        said += f" above {self.above:g}" if math.isfinite(self.above) else ""
-        return " or ".join([said, *map(repr, self.others)])
-
-
-MANY = 10_000
-"""Steps, beams or results that nobody means: a number in a shared config decides how long others wait."""
+from .settings import MANY, Argument, refuse_unknown
 
 GUIDANCE = Argument(default=1.0)
 STEPS = Argument(int, 1, MANY)
 
-
-def shortened(value: Any, most: int = 60) -> str:
-    """A value as an error shows it."""
-    shown = repr(value)
-    return shown if len(shown) <= most else f"{shown[:most]}…"
+Randomness = torch.Generator | Sequence[torch.Generator] | int
+"""What leads chance: a generator, one for each row, or a seed."""
 
 
-def check_generation(
-    given: Mapping[str, Any] | None, arguments: Mapping[str, Argument], of: str = "generation"
-) -> None:
-    """Raises `ValueError` unless all that is given are such arguments, with values that they may have."""
-    if not isinstance(given or {}, Mapping):
-        raise ValueError(f"`{of}` must be a dictionary, got {shortened(given)}.")
-    if unknown := [name for name in given or {} if name not in arguments]:
-        known = f"hold {', '.join(arguments)} only" if arguments else "be empty"
-        raise ValueError(f"`{of}` must {known}, got {shortened(unknown)}{_instead(unknown[0], arguments)}")
-    for name, value in (given or {}).items():
-        if value is not None:
-            arguments[name].check(name, value)
+def row_generators(generator: Randomness, rows: int) -> list[torch.Generator]:
+    """One for each row, seeded by the caller's, so that no row depends on those beside it.
+
+    Raises:
+        ValueError: for a list of another length.
+        TypeError: for what is no generator, no list of them, and no seed.
+    """
+    if isinstance(generator, Sequence) and all(isinstance(own, torch.Generator) for own in generator):
+        if len(generator) != rows:
+            raise ValueError(f"`generator` must have one for each of {rows} rows, got {len(generator)}.")
+        return list(generator)
+    generator = as_generator(generator)
+    seeds = [int(torch.randint(2**62, (), generator=generator, device=generator.device)) for _ in range(rows)]
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def refuse_unknown(given: Iterable[str], known: Iterable[str], who: str) -> None:
-    """Raises `TypeError` for the first name that is not known, with ours for it where there is one."""
-    known = set(known)
-    for name in given:
-        if name not in known:
-            raise TypeError(f"`{name}` is not taken by {who}{_instead(name, known)}")
-
-
-def _instead(name: str, known: Iterable[str]) -> str:
-    if name in ELSEWHERE:
-        return f": {ELSEWHERE[name]}."
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean `{near[0]}`?" if near else "."
+def as_generator(generator: torch.Generator | int) -> torch.Generator:
+    """A generator as it is, or a new one with this seed."""
+    if isinstance(generator, torch.Generator):
+        return generator
+    if isinstance(generator, bool) or not isinstance(generator, int):
+        raise TypeError(f"`generator` must be a torch.Generator, or a whole number as its seed, got {generator!r}.")
+    return torch.Generator().manual_seed(generator)
 
 
 def check_finite(values: torch.Tensor | None, what: str) -> None:

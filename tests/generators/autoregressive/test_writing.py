@@ -154,7 +154,7 @@ def test_a_stop_of_the_callers_own_is_refused_where_rows_would_be_mixed():
         ({"max_new_tokens": 13}, "room for 12 new tokens, but `min_new_tokens` is 0 and `max_new_tokens` 13"),
         ({"min_new_tokens": 5, "max_new_tokens": 4}, "`min_new_tokens` is 5 and `max_new_tokens` 4"),
         ({"max_length": 4, "max_new_tokens": 4}, "give `max_new_tokens` or `max_length`, not both, got 4 and 4"),
-        ({"max_new_tokens": 10**12}, "`max_new_tokens` must be at most 1e.06, got 1000000000000"),
+        ({"max_new_tokens": 10**12}, "`max_new_tokens` must be at most 1,000,000, got 1000000000000"),
         ({"temperature": float("nan")}, "`temperature` must be a finite number above 0, got nan"),
         ({"num_beams": True}, "`num_beams` must be a whole number of at least 1, got True"),
         ({"top_p": 1.5}, "`top_p` must be at most 1, got 1.5"),

@@ -4,7 +4,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 
 from regen_hf.generators.diffusion.scheduling import build_scheduler, describe_scheduler, initial_noise
-from regen_hf.parts.randomness import row_generators
+from regen_hf.parts.generation import row_generators
 
 SHAPE = (4, 4, 4)
 

@@ -2,14 +2,7 @@ import os
 
 import pytest
 
-from regen_hf.modalities.readers.opening import file_of, opened, reading, shown
-
-
-def nested(depth: int) -> list:
-    found: list = []
-    for _ in range(depth):
-        found = [found]
-    return found
+from regen_hf.modalities.readers.opening import file_of, opened, reading
 
 
 @pytest.mark.parametrize("example, expected", [
@@ -63,10 +56,3 @@ def test_whatever_a_library_raises_over_data_is_one_error(kind):
 def test_what_tells_nothing_of_the_data_is_let_through(kind):
     with pytest.raises(kind), reading("x", "score"):
         raise kind
-
-
-@pytest.mark.parametrize(
-    "value, most", [("a" * 10**6, 210), (nested(10**5), 30), (10**5000, 40), ([1] * 10**6, 40)], ids=range(4)
-)
-def test_what_is_shown_is_short(value, most):
-    assert len(shown(value)) < most

@@ -6,8 +6,9 @@ from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.models.auto.configuration_auto import AutoConfig
 
-from ...parts.generation import GUIDANCE, MANY, Argument
+from ...parts.generation import GUIDANCE
 from ...parts.outputs import RepresentationSpec
+from ...parts.settings import MANY, Argument
 from ..sources.conditional_generator import ConditionalGeneratorConfig
 from .code_order import ORDERS
 

@@ -6,8 +6,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from transformers import LogitsProcessor
 
-from ...parts.generation import check_finite
-from ...parts.randomness import row_generators
+from ...parts.generation import check_finite, row_generators
 
 
 class Drawing(TorchFunctionMode):

@@ -9,9 +9,9 @@ from transformers import GenerationConfig, GenerationMixin
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils import ModelOutput
 
-from ...parts.generation import check_generation, generates
+from ...parts.generation import Randomness, generates
 from ...parts.outputs import Representation
-from ...parts.randomness import Randomness
+from ...parts.settings import check_arguments
 from ..sources.condition import Condition
 from ..sources.source_encoders import SOURCE_NAMES
 from .configuration_autoregressive import LENGTHS, SAMPLING
@@ -116,12 +116,12 @@ class CodeWriting:
         told = {} if generation_config is None else generation_config.to_dict()
         own = {**self._tokens(), "transformers_version": told.get("transformers_version")}
         told = {name: value for name, value in told.items() if value is not None and own.get(name, MISSING) != value}
-        check_generation(told, self.config.generation_arguments, where)
+        check_arguments(told, self.config.generation_arguments, where)
         return _counted(told)
 
     def _asked(self, given: dict[str, Any]) -> dict[str, Any]:
         """Arguments of transformers' `generate`: what is given over what the model's configs say over defaults."""
-        check_generation(self.config.generation, self.config.generation_arguments)
+        check_arguments(self.config.generation, self.config.generation_arguments)
         said = {**_counted(self.config.generation or {}), **self._told(self.generation_config, "generation_config")}
         if given.get("num_beams", 1) > 1 or given.keys() & SAMPLING.keys():
             said.pop("do_sample", None)  # which was said for another search

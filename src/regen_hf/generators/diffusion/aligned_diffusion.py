@@ -12,11 +12,11 @@ from transformers.configuration_utils import SubConfigSpec
 
 from ...parts.contracts import check_settings
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
-from ...parts.generation import GUIDANCE, STEPS, Argument, check_finite, generates, leaves_out_empty
+from ...parts.generation import GUIDANCE, STEPS, Randomness, check_finite, generates, leaves_out_empty
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import build
-from ...parts.randomness import Randomness
+from ...parts.settings import Argument
 from ..sources.alignment import expand, monotonic_alignment
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source

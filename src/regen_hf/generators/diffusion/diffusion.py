@@ -10,11 +10,10 @@ from transformers.configuration_utils import SubConfigSpec
 
 from ...parts.contracts import check_settings
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
-from ...parts.generation import GUIDANCE, STEPS, generates, leaves_out_empty
+from ...parts.generation import GUIDANCE, STEPS, Randomness, generates, leaves_out_empty
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import build
-from ...parts.randomness import Randomness
 from ..sources.condition import Condition
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder

@@ -11,10 +11,10 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
 from ...parts.contracts import check_settings
-from ...parts.generation import MANY, Argument, check_finite, generates, leaves_out_empty
+from ...parts.generation import Randomness, check_finite, generates, leaves_out_empty
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import HubReference, hosted
-from ...parts.randomness import Randomness
+from ...parts.settings import MANY, Argument
 from ..sources.alignment import ctc_loss
 from ..sources.conditional_generator import ConditionalGenerator, ConditionalGeneratorConfig, describe_source
 from ..sources.conditioning import SourceEncoder

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ...parts.generation import GUIDANCE, STEPS, Argument, generates, leaves_out_empty
+from ...parts.generation import GUIDANCE, STEPS, Randomness, generates, leaves_out_empty
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
-from ...parts.randomness import Randomness
+from ...parts.settings import Argument
 from ..sources.condition import Condition
 from ..sources.conditional_generator import describe_source
 from ..sources.conditioning import sinusoids

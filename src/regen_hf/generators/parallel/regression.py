@@ -8,10 +8,9 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from ...parts.generation import generates, leaves_out_empty
+from ...parts.generation import Randomness, generates, leaves_out_empty
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
-from ...parts.randomness import Randomness
 from ..sources.condition import Condition
 from ..sources.conditional_generator import describe_source
 from ..sources.statistics import ChannelStatistics

@@ -3,10 +3,9 @@
 import torch
 
 from ...parts.contracts import PreTrainedGenerator
-from ...parts.generation import generates, leaves_out_empty
+from ...parts.generation import Randomness, generates, leaves_out_empty
 from ...parts.lengths import random_segments
 from ...parts.outputs import LossOutput, Representation
-from ...parts.randomness import Randomness
 from ...speech.spectral import distance, log_mel, spectral_distance
 
 LONGEST_HOP = 256

@@ -5,24 +5,9 @@ import io
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from reprlib import Repr
 from typing import Any, BinaryIO
 
 File = bytes | str | os.PathLike
-
-
-class _Short(Repr):
-    def repr_int(self, x: int, level: int) -> str:
-        return str(x) if x.bit_length() < 1000 else f"a number of {x.bit_length():,} bits"  # Python prints no more
-
-
-_short = _Short()
-_short.maxstring = _short.maxother = 200
-
-
-def shown(value: Any) -> str:
-    """What somebody gave, as messages show it: however long or deep it is, in one line."""
-    return _short.repr(value)
 
 
 def file_of(name: str, example: Any) -> tuple[str, File | None]:
