@@ -56,6 +56,7 @@ def test_splits_by_the_rule_and_asks_for_known_words_only():
     assert [held["text"][k] for k in asked] == [text for text in held["text"] if text != "eyes"]
 
 
+@pytest.mark.slow
 def test_draws_the_emoji_of_the_system():
     dataset = emoji_dataset(32, find_font())
     assert 3000 < len(dataset) < 4200
@@ -114,7 +115,13 @@ def test_psnr_is_that_of_the_mean_squared_error():
     assert psnr(torch.zeros(1, 4), torch.zeros(1, 4)) == 100.0
 
 
-@pytest.mark.parametrize("representation", REPRESENTATIONS)
+QUICK = ("latents", "identity")
+
+
+@pytest.mark.parametrize(
+    "representation",
+    [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in REPRESENTATIONS],
+)
 def test_every_representation_runs_from_the_command_line(representation, folder, tmp_path, monkeypatch):
     shorten(monkeypatch, run)
     main(["--dataset", str(folder), "--output", str(tmp_path), "--representation", representation])

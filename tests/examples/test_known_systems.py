@@ -278,6 +278,7 @@ def test_the_page_names_the_files_that_there_are():
     assert named == {*SYSTEMS, "rules"}
 
 
+@pytest.mark.slow
 def test_the_classes_that_the_page_names_fill_the_slots():
     for line in (FOLDER / "README.md").read_text().splitlines():
         if not (found := re.match(r"\| \[.*\]\((\w+)\.py\) \|", line)):

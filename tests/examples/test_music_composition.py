@@ -126,7 +126,7 @@ def compared(run, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("representation", ["harmony", "bar_codes"])
+@pytest.mark.parametrize("representation", ["harmony", pytest.param("bar_codes", marks=pytest.mark.slow)])
 def test_every_way_from_the_command_line(run, compared, tmp_path, representation):
     folder = compared if representation == "harmony" else tmp_path
     if representation != "harmony":
@@ -140,7 +140,7 @@ def test_every_way_from_the_command_line(run, compared, tmp_path, representation
     assert made["midi"].startswith(b"MThd") and len(made["score"].parts) == 4
 
 
-@pytest.mark.parametrize("representation", ["harmony", "bar_codes"])
+@pytest.mark.parametrize("representation", ["harmony", pytest.param("bar_codes", marks=pytest.mark.slow)])
 def test_a_form_is_composed_too(run, tmp_path, representation):
     run.main([f"--representation={representation}", "--source=form", f"--output={tmp_path / 'out'}"])
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())

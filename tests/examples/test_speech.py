@@ -145,6 +145,7 @@ def wav2vec2(tmp_path):
     return tmp_path / "wav2vec2"
 
 
+@pytest.mark.slow
 def test_recognition_with_an_encoder_by_name(few, recognition, tmp_path, wav2vec2):
     recognition.main(asked(tmp_path, audio_encoder=wav2vec2, unpaired=0, scale=0.5))
     saved = AutoConfig.from_pretrained(tmp_path / "out" / "model").prior_config
@@ -164,7 +165,9 @@ def listener(recognition, spoken, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("representation", ["mel", "griffin_lim", pytest.param("codes", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "representation", ["mel", *(pytest.param(way, marks=pytest.mark.slow) for way in ("griffin_lim", "codes"))]
+)
 def test_synthesis_by_every_way(few, synthesis, tmp_path, listener, representation):
     synthesis.main(asked(tmp_path, representation=representation, recogniser=listener, voice_column="voice"))
     found = metrics(tmp_path)
