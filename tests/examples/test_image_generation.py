@@ -116,6 +116,7 @@ def test_psnr_is_that_of_the_mean_squared_error():
 
 
 QUICK = ("latents", "identity")
+SLOW = [pytest.param(each, marks=pytest.mark.slow) for each in REPRESENTATIONS if each not in QUICK]
 
 
 @pytest.mark.parametrize(

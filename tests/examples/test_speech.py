@@ -108,6 +108,7 @@ def compared(recognition, synthesis, spoken, tmp_path_factory):
     return folder
 
 
+SLOW_SYNTHESES = [pytest.param(way, marks=pytest.mark.slow) for way in ("griffin_lim", "codes")]
 SLOW_WAYS = [pytest.param(way, marks=pytest.mark.slow) for way in ("sequence", "text_codes")]
 
 
@@ -165,9 +166,7 @@ def listener(recognition, spoken, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "representation", ["mel", *(pytest.param(way, marks=pytest.mark.slow) for way in ("griffin_lim", "codes"))]
-)
+@pytest.mark.parametrize("representation", ["mel", *SLOW_SYNTHESES])
 def test_synthesis_by_every_way(few, synthesis, tmp_path, listener, representation):
     synthesis.main(asked(tmp_path, representation=representation, recogniser=listener, voice_column="voice"))
     found = metrics(tmp_path)

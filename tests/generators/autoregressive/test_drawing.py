@@ -4,7 +4,7 @@ import pytest
 import torch
 from generators.autoregressive.priors import labels, writer
 
-from regen_hf.generators.autoregressive.drawing import AllFinite, Drawing
+from regen_hf.generators.autoregressive.drawing import AllFinite, Drawing, DrawingBeams
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"top_p": 0.8, "temperature": 1.5}], ids=str)
@@ -31,10 +31,12 @@ def test_samples_do_not_depend_on_their_batch_nor_on_threads(settings, shape):
 def test_what_is_drawn_has_its_probability():
     """The numbers of each code in 4,000 draws, within four deviations; what cannot be is never drawn."""
     chances = torch.tensor([0.0, 0.1, 0.0, 0.6, 0.3, 0.0])
-    with Drawing([torch.Generator().manual_seed(row) for row in range(4000)]):
-        drawn = torch.multinomial(chances.expand(4000, 6), num_samples=1)[:, 0]
+    generators = [torch.Generator().manual_seed(row) for row in range(4000)]
+    left = Drawing(generators)(None, chances.log().expand(4000, 6))
+    assert (left == 0).sum() == 4000 and (left.isinf().sum(1) == 5).all()
+    with DrawingBeams(generators):
         pairs = torch.multinomial(chances.expand(4000, 6), num_samples=2)
-    found = torch.bincount(drawn, minlength=6) / 4000
+    found = torch.bincount(left.argmax(1), minlength=6) / 4000
     assert found[[0, 2, 5]].tolist() == [0, 0, 0]
     assert (found - chances).abs().max() < 4 * (0.25 / 4000) ** 0.5
     assert (pairs[:, 0] != pairs[:, 1]).all() and set(pairs.flatten().tolist()) == {1, 3, 4}

@@ -1,11 +1,12 @@
 """Writing codes autoregressively: how transformers' `generate` is led, and its tokens read as codes."""
 
 import contextlib
+import copy
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationConfig, GenerationMixin
+from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.utils import ModelOutput
 
@@ -15,7 +16,7 @@ from ...parts.settings import check_arguments
 from ..sources.condition import Condition
 from ..sources.source_encoders import SOURCE_NAMES
 from .configuration_autoregressive import LENGTHS, SAMPLING
-from .drawing import AllFinite, Drawing
+from .drawing import AllFinite, Drawing, DrawingBeams
 from .guided_cache import cache_of, paired
 
 LIVE = {"past_key_values", "cache_implementation", "logits_processor", "stopping_criteria"}
@@ -98,8 +99,10 @@ class CodeWriting:
         if generation.get("num_beams", 1) == 1:  # transformers would repeat rows, not those of one target together
             condition = self._several(condition, generation.pop("num_return_sequences", 1), generation["do_sample"])
         generation["logits_processor"] = [AllFinite(type(self).__name__), *generation.get("logits_processor", [])]
-        drawn = generation["do_sample"] and generator is not None
-        with Drawing(generator) if drawn else contextlib.nullcontext():
+        drawn, beams = generation["do_sample"] and generator is not None, generation.get("num_beams", 1) > 1
+        if drawn and not beams:
+            generation["logits_processor"].append(Drawing(generator))
+        with DrawingBeams(generator) if drawn and beams else contextlib.nullcontext():
             output = self._write(condition, guidance, generation)
         made = self._written(
             output.sequences[:, 1:], None if self.config.source_stride is None else condition.mask.bool()
@@ -170,6 +173,15 @@ class CodeWriting:
         if number > 1 and not draws:
             raise ValueError(f"`num_return_sequences` {number} without sampling or beams is the same target each time.")
         return condition.map(lambda tensor: tensor.repeat_interleave(number, dim=0))
+
+    def _sample(self, input_ids, logits_processor, *args, generation_config: GenerationConfig, **kwargs) -> ModelOutput:
+        """As transformers' own; what [`Drawing`] has drawn of all that the other processors leave is taken."""
+        if drawing := [each for each in logits_processor if isinstance(each, Drawing)]:
+            others = [each for each in logits_processor if not isinstance(each, Drawing)]
+            logits_processor = LogitsProcessorList([*others, *drawing])
+            generation_config = copy.copy(generation_config)
+            generation_config.do_sample = False
+        return super()._sample(input_ids, logits_processor, *args, generation_config=generation_config, **kwargs)
 
     def _lengths(self, length: int, generation: dict[str, Any]) -> dict[str, int]:
         """How many tokens are written at least and at most, of `length` that there is room for.
