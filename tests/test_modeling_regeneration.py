@@ -465,3 +465,12 @@ def test_refuses_a_normalization_that_is_none(said):
     shape = extractor.config.representation_spec.shape
     with pytest.raises(ValueError, match="`extractor` must have a finite mean and a deviation above 0"):
         RegenerationModel.from_components(extractor, tiny.diffusion_prior(shape))
+
+
+def test_arguments_of_the_decoder_are_added_to_those_of_the_config(monkeypatch):
+    model = tiny.lowres_model().eval()
+    model.config.generation = {"decoder_kwargs": {"num_inference_steps": 2}, "num_inference_steps": 1}
+    asked, generate = [], model.decoder_model.generate
+    monkeypatch.setattr(model.decoder_model, "generate", lambda **given: asked.append(given) or generate(**given))
+    model.generate(input_ids=torch.ones(1, 3, dtype=torch.long), decoder_kwargs={"guidance": 1.0})
+    assert asked[0]["num_inference_steps"] == 2 and asked[0]["guidance"] == 1.0

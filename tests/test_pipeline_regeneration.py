@@ -246,8 +246,11 @@ def test_chance_does_not_depend_on_batches_and_a_seed_is_enough(tmp_path):
     assert abs(pixels(pipe(TEXTS, batch_size=3, generator=seeded(), **QUICK)) - one_by_one).max() <= 1
     assert abs(pixels(pipe(TEXTS, batch_size=2, generator=0, **QUICK)) - one_by_one).max() <= 1
     assert not np.array_equal(one_by_one[0], one_by_one[1])
-    with pytest.raises(TypeError, match="`generator` must be a torch.Generator, .* got \\["):
-        pipe(TEXTS, generator=[seeded()] * 3)
+    own = [torch.Generator().manual_seed(seed) for seed in (4, 5, 4)]
+    listed = pixels(pipe(["red heart"] * 3, batch_size=2, generator=own, **QUICK))
+    assert abs(listed[0] - listed[2]).max() <= 1 and not np.array_equal(listed[0], listed[1])
+    with pytest.raises(ValueError, match="`generator` must have one for each of 1 rows, got 0"):
+        pipe(TEXTS, batch_size=2, generator=[seeded()] * 2, **QUICK)
     with pytest.raises(TypeError, match="`guidance_scale` is not taken .*: `guidance` is"):
         pipe(TEXTS, guidance_scale=2.0)
 

@@ -9,10 +9,10 @@ from torch import nn
 from .configuration_regeneration import SEVERAL, RegenerationConfig
 from .parts.auto import load_extractor, load_generator
 from .parts.contracts import PreTrainedExtractor, PreTrainedGenerator, check_settings
-from .parts.generation import Randomness, check_finite, leaves_out_empty, row_generators
+from .parts.generation import Randomness, check_finite, check_source, learns, row_generators, rows_of
 from .parts.outputs import LossOutput, RegenerationOutput, Repeatable, Representation
 from .parts.pretrained import build
-from .parts.settings import check_arguments, refuse_unknown
+from .parts.settings import Argument, check_arguments, refuse_unknown
 
 
 class RegenerationModel(PreTrainedGenerator):
@@ -147,7 +147,7 @@ class RegenerationModel(PreTrainedGenerator):
         """Y to Y′ and back: the best that a perfect prior could do."""
         return self.decode(self.encode(target, target_mask), **decoder_kwargs)
 
-    @leaves_out_empty
+    @learns
     def forward(self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source) -> LossOutput:
         """The prior's loss of making `encode(target)` from the source, and the decoder's of making `target` from it.
 
@@ -198,13 +198,17 @@ class RegenerationModel(PreTrainedGenerator):
         """
         check_arguments(self.config.generation, self.config.generation_arguments)
         given = {"num_hypotheses": num_hypotheses, "decoder_kwargs": decoder_kwargs, **prior_kwargs}
-        asked = {**(self.config.generation or {}), **{name: own for name, own in given.items() if own is not None}}
+        defaults = self.config.generation or {}
+        asked = {**defaults, **{name: own for name, own in given.items() if own is not None}}
+        if isinstance(decoder_kwargs, dict):
+            asked["decoder_kwargs"] = {**defaults.get("decoder_kwargs", {}), **decoder_kwargs}
         hypotheses, decoder_kwargs = asked.pop("num_hypotheses", 1), dict(asked.pop("decoder_kwargs", {}))
+        Argument(bool).check("return_representation", return_representation)
         self._check_generation(asked, decoder_kwargs, num_return_sequences, hypotheses)
+        check_source(self, asked)
         asked = self._several(asked, num_return_sequences, hypotheses)
         if generator is not None:
-            rows = next((len(value) for value in asked.values() if torch.is_tensor(value)), None)
-            copies = (rows or asked.get("batch_size", 1)) * asked.get("num_return_sequences", 1)
+            copies = rows_of(asked, self.source_names) * asked.get("num_return_sequences", 1)
             # one for each target, which the prior draws from and then the decoder
             asked["generator"] = row_generators(generator, copies)
             if self.decoder_model is not None:

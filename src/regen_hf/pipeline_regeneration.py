@@ -1,5 +1,6 @@
 """`transformers.pipeline("regeneration")`: what people hold in, what people hold out."""
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import torch
 from transformers.pipelines.base import ChunkPipeline
 
 from .modalities.readers.columns import undecoded
-from .parts.generation import as_generator
+from .parts.generation import Randomness, as_generator, rows_of
 from .parts.pushing import Pushed
 from .processing_regeneration import RegenerationProcessor
 
@@ -49,7 +50,8 @@ class RegenerationPipeline(Pushed, ChunkPipeline):
             num_return_sequences: with more than 1, a list of that many results for each X.
             return_representation: give Y′, too, under `"representation"`, and what each link of a chain makes under
                 `"representations"`; each a list where X is in several pieces.
-            generator: a `torch.Generator` or a seed, for results that can be repeated, however X are batched.
+            generator: a `torch.Generator`, a list with one for each result, or a seed, for results that can be
+                repeated, however X are batched.
             kwargs: what the model's `generate` takes: `guidance`, `num_inference_steps`, `temperature`, ...
 
         Returns:
@@ -62,7 +64,7 @@ class RegenerationPipeline(Pushed, ChunkPipeline):
         if isinstance(inputs, list) and not inputs:
             return []
         if kwargs.get("generator") is not None:  # once for all batches
-            kwargs["generator"] = as_generator(kwargs["generator"])
+            kwargs["generator"] = _in_turn(kwargs["generator"])
         return super().__call__(inputs, **kwargs)
 
     def _sanitize_parameters(self, num_return_sequences: int | None = None, **generate_kwargs):
@@ -76,8 +78,11 @@ class RegenerationPipeline(Pushed, ChunkPipeline):
 
     def _forward(self, model_inputs: dict[str, Any], **generate_kwargs) -> dict[str, Any]:
         is_last = model_inputs.pop("is_last")
-        output = self.model.generate(**model_inputs, **generate_kwargs)
         copies = generate_kwargs.get("num_return_sequences", 1)
+        if isinstance(left := generate_kwargs.get("generator"), Iterator):
+            own = list(itertools.islice(left, rows_of(model_inputs, self.model.source_names) * copies))
+            generate_kwargs = {**generate_kwargs, "generator": own}
+        output = self.model.generate(**model_inputs, **generate_kwargs)
         found = {"values": output.values, "mask": output.mask}
         for i, representation in enumerate(output.representations or ()):
             found |= {f"representation_{i}": representation.values, f"mask_{i}": representation.mask}
@@ -124,6 +129,13 @@ class RegenerationPipeline(Pushed, ChunkPipeline):
     @property
     def home(self) -> str:
         return self.model.home or self.model.name_or_path
+
+
+def _in_turn(generator: Randomness) -> torch.Generator | Iterator[torch.Generator]:
+    """One generator for all batches, or those of a list, of which each batch takes as many as it has results."""
+    if isinstance(generator, Sequence) and all(isinstance(own, torch.Generator) for own in generator):
+        return iter(generator)
+    return as_generator(generator)
 
 
 def _shown(pieces: list[dict[str, Any]], link: str, copy: int) -> torch.Tensor | list[torch.Tensor]:

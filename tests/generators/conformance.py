@@ -54,7 +54,7 @@ class GeneratorConformance:
             assert values.min() >= 0 and values.max() < spec.num_codes
 
     def test_learns_one_batch(self):
-        generator = self.make()
+        generator = self.make().train()
         target = self.target(generator)
         generator.fit_statistics([target], [self.source()["source"]] if "source" in self.source() else None)
         optimizer = torch.optim.Adam(generator.parameters(), 1e-2)

@@ -248,3 +248,44 @@ def test_a_seed_is_its_generator_and_a_list_is_itself():
 def test_refuses_what_leads_nothing(given, error, message):
     with pytest.raises(error, match=message):
         row_generators(given, 2)
+
+
+IDS = torch.ones(3, 5, dtype=torch.long)
+MIXED = {
+    "rows": ({"input_ids": IDS[:1], "attention_mask": IDS}, "as many rows, got `attention_mask` 3, `input_ids` 1"),
+    "labels": ({"input_ids": IDS, "class_labels": IDS[:1, :1]}, "as many rows, got `class_labels` 1, `input_ids` 3"),
+    "wide labels": (
+        {"input_ids": IDS, "class_labels": IDS[:, :3]},
+        r"`class_labels` must be \(batch, 1\), got \(3, 3\)",
+    ),
+    "mask": ({"input_ids": IDS, "attention_mask": IDS[:, :1]}, r"`attention_mask` has the shape \(3, 1\), but what it"),
+    "half a mask": ({"input_ids": IDS, "attention_mask": IDS / 2}, "`attention_mask` must be 1 or true where"),
+    "floats": ({"input_ids": IDS.float()}, "`input_ids` must be whole numbers, got torch.float32"),
+    "unknown words": ({"input_ids": 99 * IDS}, "`input_ids` must be from 0 to 15, got 99"),
+    "batch": ({"input_ids": IDS, "batch_size": 7}, "as many rows, got `input_ids` 3, `batch_size` 7"),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize(
+    "make", [lambda **s: tiny.diffusion_prior((4, 4, 4), **s), lambda **s: tiny.code_prior((2, 2), **s)]
+)
+def test_rows_of_different_sources_are_never_mixed(make, name):
+    given, message = MIXED[name]
+    classes = {"num_classes": 3} if "class_labels" in given else {}
+    with pytest.raises(ValueError, match=message):
+        kind(shape, **classes).generate(**given)
+
+
+@pytest.mark.parametrize("rows, mask", [(3, (1, 4, 4)), (1, (1, 4, 4)), (3, (3, 2, 2))])
+def test_a_loss_is_of_as_many_targets_as_sources_and_places(rows, mask):
+    prior = tiny.diffusion_prior((4, 4, 4))
+    with pytest.raises(ValueError, match="as many rows, got|`target_mask` has the shape"):
+        prior(target=torch.zeros(rows, 4, 4, 4), target_mask=torch.ones(mask).bool(), input_ids=IDS, attention_mask=IDS)
+
+
+def test_a_new_generator_is_in_use_as_one_from_a_folder():
+    prior = tiny.diffusion_prior((4, 4, 4))
+    assert not prior.training and not tiny.latent_model().training
+    one, two = (prior.generate(input_ids=IDS, num_inference_steps=1, generator=0).values for _ in range(2))
+    assert torch.equal(one, two)

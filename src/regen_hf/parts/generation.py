@@ -62,14 +62,16 @@ def generates(generate: Callable[..., Representation]) -> Callable[..., Represen
     @torch.no_grad()
     def checked(self, *args, **given) -> Representation:
         given |= dict(zip(names, args, strict=False))
+        given = {name: value for name, value in given.items() if value is not None}
         refuse_unknown(given, self.generate_names(), f"the `generate` of {type(self).__name__}")
+        check_source(self, given)
         for name, value in given.items():
-            if name in self.config.generation_arguments and value is not None:
+            if name in self.config.generation_arguments:
                 self.config.generation_arguments[name].check(name, value)
             check_finite(value if torch.is_tensor(value) else None, f"`{name}` has")
-        rows = next((len(value) for value in given.values() if torch.is_tensor(value)), given.get("batch_size") or 1)
+        rows = rows_of(given, self.source_names)
         copies = given.get("num_return_sequences") or (self.config.generation or {}).get("num_return_sequences") or 1
-        if given.get("generator") is not None:
+        if "generator" in given:
             given["generator"] = row_generators(given["generator"], rows * copies)
         real = _real_rows(given)
         made = _generated(self, generate, given, real, copies)
@@ -106,12 +108,21 @@ def empty(spec: RepresentationSpec, rows: int, device, dtype, shape: Iterable[in
     return Representation(values, torch.zeros(rows, *places, dtype=torch.bool, device=device))
 
 
-def leaves_out_empty(forward: Callable[..., LossOutput]) -> Callable[..., LossOutput]:
-    """For a generator's `forward`: rows of which `source_mask` is false everywhere do not count."""
+def learns(forward: Callable[..., LossOutput]) -> Callable[..., LossOutput]:
+    """For a generator's `forward`.
+
+    Source and target must have as many rows, and masks fit what they mask. Rows of which `source_mask` is false
+    everywhere do not count.
+    """
+    names = list(inspect.signature(forward).parameters)[2:]
 
     @functools.wraps(forward)
-    def without(self: nn.Module, target: torch.Tensor | None = None, *args, **given) -> LossOutput:
-        real = None if target is None else _real_rows(given)
+    def checked(self: nn.Module, target: torch.Tensor | None = None, *args, **given) -> LossOutput:
+        if target is None:
+            return forward(self, target, *args, **given)
+        told = {"target": target, **dict(zip(names, args, strict=False)), **given}
+        _check_shapes(told, {*self.source_names, "target", "target_mask"})
+        real = _real_rows(told)
         if real is None:
             return forward(self, target, *args, **given)
         if not real.any():  # of all weights, which other processes have a gradient for
@@ -123,7 +134,60 @@ def leaves_out_empty(forward: Callable[..., LossOutput]) -> Callable[..., LossOu
             output.reconstruction_target = target[real]
         return output
 
-    return without
+    return checked
+
+
+MASKED = {
+    "attention_mask": ("input_ids",),
+    "padding_mask": ("input_values", "input_features"),
+    "source_mask": ("source",),
+    "target_mask": ("target",),
+}
+"""What each mask belongs to: one of these."""
+
+
+def rows_of(given: Mapping[str, Any], names: Iterable[str]) -> int:
+    """How many rows a source has."""
+    return next((len(given[name]) for name in names if torch.is_tensor(given.get(name))), given.get("batch_size") or 1)
+
+
+def check_source(self: nn.Module, given: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for a source whose tensors do not fit each other, or hold what a generator does not know."""
+    _check_shapes(given, self.source_names)
+    for name in MASKED.keys() & given.keys():
+        if not ((given[name] == 0) | (given[name] == 1)).all():
+            raise ValueError(f"`{name}` must be 1 or true where something is real, and else 0 or false.")
+    spec = self.config.source_spec
+    limits = self.input_limits | ({} if spec is None else {"source": (spec.num_codes, None)})
+    for name, (number, _) in limits.items():
+        if number is None or not torch.is_tensor(values := given.get(name)):
+            continue
+        if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+            raise ValueError(f"`{name}` must be whole numbers, got {values.dtype}.")
+        if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < number:
+            wrong = values[(values < 0) | (values >= number)].flatten()[0]
+            raise ValueError(f"`{name}` must be from 0 to {number - 1}, got {int(wrong)}.")
+
+
+def _check_shapes(given: Mapping[str, Any], names: Iterable[str]) -> None:
+    tensors = {name: given[name] for name in sorted(names) if torch.is_tensor(given.get(name))}
+    rows = {name: len(value) for name, value in tensors.items()}
+    if isinstance(given.get("batch_size"), int) and rows:
+        rows["batch_size"] = given["batch_size"]
+    if len(set(rows.values())) > 1:
+        told = ", ".join(f"`{name}` {number}" for name, number in rows.items())
+        raise ValueError(f"all of the source and the target must have as many rows, got {told}.")
+    labels = tensors.get("class_labels")
+    if labels is not None and labels.shape[1:] != (1,):
+        raise ValueError(f"`class_labels` must be (batch, 1), got {tuple(labels.shape)}.")
+    for name, of in MASKED.items():
+        masked = next((tensors[each] for each in of if each in tensors), None)
+        mask = tensors.get(name)
+        if mask is None or masked is None:
+            continue
+        places = masked.shape[1:2] if name == "padding_mask" else masked.shape[len(masked.shape) + 1 - mask.ndim :]
+        if mask.ndim < 2 or mask.shape[1:] != places:
+            raise ValueError(f"`{name}` has the shape {tuple(mask.shape)}, but what it masks {tuple(masked.shape)}.")
 
 
 def _real_rows(given: Mapping[str, Any]) -> torch.Tensor | None:

@@ -65,10 +65,10 @@ class Argument:
         kinds = {int: Integral, float: Real}.get(self.kind, self.kind)
         fits = isinstance(value, kinds) and (self.kind is bool or not isinstance(value, bool))
         if fits and self.kind in (int, float):
-            fits = math.isfinite(value) and value >= self.least and value > self.above
+            fits = (isinstance(value, Integral) or math.isfinite(value)) and value >= self.least and value > self.above
         if not fits:
             raise ValueError(f"`{name}` must be {self}, got {shown(value)}.")
-        if self.kind in (int, float) and value > self.most:
+        if self.kind in (int, float) and value > min(self.most, 1e300):
             raise ValueError(f"`{name}` must be at most {self.most:,}, got {shown(value)}.")
 
     def __str__(self) -> str:

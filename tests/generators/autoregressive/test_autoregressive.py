@@ -498,5 +498,5 @@ def test_what_is_written_does_not_depend_on_how_much_padding_a_plan_has():
 
 def test_a_batch_size_beside_the_target_is_refused():
     source = tiny.processor()(source=tiny.NAMES[:3])
-    with pytest.raises(TypeError, match="batch_size"):
+    with pytest.raises(ValueError, match="as many rows, got .*`batch_size` 9"):
         tiny.code_prior((3, 4))(target=torch.zeros(3, 3, 4).long(), batch_size=9, **source)

@@ -47,3 +47,8 @@ def test_nan_is_refused_and_minus_infinity_is_not():
     assert AllFinite("Mine")(ids, scores) is scores
     with pytest.raises(ValueError, match="Mine made logits with NaN or infinite values"):
         AllFinite("Mine")(ids, torch.tensor([[0.0, torch.nan]]))
+
+
+def test_where_nothing_may_come_any_more_it_is_said():
+    with pytest.raises(ValueError, match="has no code left that may come next: lower `no_repeat_ngram_size`"):
+        writer((12,)).generate(**labels(1), do_sample=False, no_repeat_ngram_size=1)

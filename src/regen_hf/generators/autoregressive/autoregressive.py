@@ -14,7 +14,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from ...parts.contracts import PreTrainedGenerator, check_settings
-from ...parts.generation import leaves_out_empty
+from ...parts.generation import learns
 from ...parts.outputs import LossOutput, RepresentationSpec
 from ..sources.alignment import ctc_loss
 from ..sources.condition import Condition
@@ -181,7 +181,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         rows, first = self.language_model.get_input_embeddings().weight, self.config.first_code
         return rows[first : first + self.config.num_codes * self.config.num_codebooks], rows[-1:]
 
-    @leaves_out_empty
+    @learns
     def forward(
         self,
         target: torch.Tensor | None = None,
@@ -232,7 +232,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
     @property
     def input_limits(self) -> dict[str, tuple[int | None, int | None]]:
         own = {} if self.config.reads_codes else {"input_ids": (self.config.prefix_vocabulary_size, None)}
-        return {**super().input_limits, **(own if self.config.prefix_vocabulary_size else {})}
+        return {**self.source_encoder.input_limits, **(own if self.config.prefix_vocabulary_size else {})}
 
     @property
     def longest_target(self) -> int | None:

@@ -62,7 +62,7 @@ def owners_of(generators: Sequence[torch.Generator], rows: int) -> list[torch.Ge
 
 
 class AllFinite(LogitsProcessor):
-    """Raises `ValueError` for NaN, which would be written as some code or other; minus infinity says what cannot come.
+    """Raises `ValueError` for NaN, which would be written as some code or other, and where nothing may come any more.
 
     Args:
         name: of the generator.
@@ -72,5 +72,8 @@ class AllFinite(LogitsProcessor):
         self.name = name
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        check_finite(scores.amax(), f"{self.name} made logits with")
+        best = scores.amax(-1)
+        if (best == -torch.inf).any():
+            raise ValueError(f"{self.name} has no code left that may come next: lower `no_repeat_ngram_size`.")
+        check_finite(best, f"{self.name} made logits with")
         return scores

@@ -98,7 +98,7 @@ class CodeWriting:
         condition = self._read(source)
         if generation.get("num_beams", 1) == 1:  # transformers would repeat rows, not those of one target together
             condition = self._several(condition, generation.pop("num_return_sequences", 1), generation["do_sample"])
-        generation["logits_processor"] = [AllFinite(type(self).__name__), *generation.get("logits_processor", [])]
+        generation["logits_processor"] = [*generation.get("logits_processor", [])]
         drawn, beams = generation["do_sample"] and generator is not None, generation.get("num_beams", 1) > 1
         if drawn and not beams:
             generation["logits_processor"].append(Drawing(generator))
@@ -153,7 +153,9 @@ class CodeWriting:
             if places > config.places:
                 raise ValueError(f"the source has {places} places, more than the {config.places} of this generator.")
             rows = condition.mask.sum(1)
-        processors = [*generation["logits_processor"], *order.repetitions(generation), order.processor(rows)]
+        watch = AllFinite(type(self).__name__)
+        own = [*order.repetitions(generation), watch, order.processor(rows)]
+        processors = [*generation["logits_processor"], *own]
         generation["logits_processor"] = [each for each in processors if each is not None]
         generation |= self._lengths(order.length(places), generation)
         repeated = order.rows(1)

@@ -12,7 +12,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from ...parts.contracts import check_settings
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
-from ...parts.generation import GUIDANCE, STEPS, Randomness, check_finite, generates, leaves_out_empty
+from ...parts.generation import GUIDANCE, STEPS, Randomness, check_finite, generates, learns
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import build
@@ -166,7 +166,7 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
     def longest_target(self) -> int:
         return self.config.max_places
 
-    @leaves_out_empty
+    @learns
     def forward(
         self, target: torch.Tensor, target_mask: torch.Tensor | None = None, **source: torch.Tensor
     ) -> LossOutput:

@@ -10,7 +10,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from ...parts.contracts import check_settings
 from ...parts.diffusers_module import DiffusersModule, DiffusersModuleConfig, diffusers_class
-from ...parts.generation import GUIDANCE, STEPS, Randomness, generates, leaves_out_empty
+from ...parts.generation import GUIDANCE, STEPS, Randomness, generates, learns
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import build
@@ -184,7 +184,7 @@ class DiffusionGenerator(ConditionalGenerator):
         """A new diffusers scheduler, as the config describes it, for values of unit variance."""
         return build_scheduler(self.config.scheduler, self.config.prediction)
 
-    @leaves_out_empty
+    @learns
     def forward(
         self,
         target: torch.Tensor,

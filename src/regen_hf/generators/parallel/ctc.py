@@ -11,7 +11,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
 from ...parts.contracts import check_settings
-from ...parts.generation import Randomness, check_finite, generates, leaves_out_empty
+from ...parts.generation import Randomness, check_finite, generates, learns
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.pretrained import HubReference, hosted
 from ...parts.settings import MANY, Argument
@@ -163,7 +163,7 @@ class CTCGenerator(ConditionalGenerator):
         reader = "source_encoder" if source is None else "representation_encoder"
         return cls.from_components(**{reader: part}, num_codes=target.num_codes, **settings)
 
-    @leaves_out_empty
+    @learns
     def forward(
         self,
         target: torch.Tensor,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ...parts.generation import GUIDANCE, STEPS, Randomness, generates, leaves_out_empty
+from ...parts.generation import GUIDANCE, STEPS, Randomness, generates, learns
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ...parts.settings import Argument
 from ..sources.condition import Condition
@@ -152,7 +152,7 @@ class MaskedGenerator(ParallelGenerator):
         settings = {"target_rate": target.rate, **describe_source(source), **settings}
         return cls.from_components(part, target.shape, target.num_codes, target.num_codebooks, **settings)
 
-    @leaves_out_empty
+    @learns
     def forward(
         self,
         target: torch.Tensor,

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from ...parts.generation import Randomness, generates, leaves_out_empty
+from ...parts.generation import Randomness, generates, learns
 from ...parts.lengths import masked_mean
 from ...parts.outputs import LossOutput, Representation, RepresentationSpec
 from ..sources.condition import Condition
@@ -111,7 +111,7 @@ class RegressionGenerator(ParallelGenerator):
         if module is self:
             init.normal_(self.queries, std=0.02)
 
-    @leaves_out_empty
+    @learns
     def forward(
         self,
         target: torch.Tensor,

@@ -3,7 +3,7 @@
 import torch
 
 from ...parts.contracts import PreTrainedGenerator
-from ...parts.generation import Randomness, generates, leaves_out_empty
+from ...parts.generation import Randomness, generates, learns
 from ...parts.lengths import random_segments
 from ...parts.outputs import LossOutput, Representation
 from ...speech.spectral import distance, log_mel, spectral_distance
@@ -32,7 +32,7 @@ class WaveGenerator(PreTrainedGenerator):
     A subclass says how in `_waves`, and in `_check` which frames it takes.
     """
 
-    @leaves_out_empty
+    @learns
     def forward(
         self,
         target: torch.Tensor,
