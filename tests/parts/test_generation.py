@@ -267,10 +267,8 @@ MIXED = {
 
 
 @pytest.mark.parametrize("name", MIXED)
-@pytest.mark.parametrize(
-    "make", [lambda **s: tiny.diffusion_prior((4, 4, 4), **s), lambda **s: tiny.code_prior((2, 2), **s)]
-)
-def test_rows_of_different_sources_are_never_mixed(make, name):
+@pytest.mark.parametrize("kind, shape", [(tiny.diffusion_prior, (4, 4, 4)), (tiny.code_prior, (2, 2))])
+def test_rows_of_different_sources_are_never_mixed(kind, shape, name):
     given, message = MIXED[name]
     classes = {"num_classes": 3} if "class_labels" in given else {}
     with pytest.raises(ValueError, match=message):
