@@ -135,7 +135,7 @@ def test_every_way_from_the_command_line(run, compared, tmp_path, representation
     names = {"note_accuracy", "chord_agreement_true", "parallels_disturbed", "corpus_parallels", "heldout_count"}
     assert names <= metrics.keys()
     names = {path.name for path in (folder / "out" / "chorales").iterdir()}
-    assert names == {"chorale.png", *(f"chorale_{i}.{kind}" for i in range(2) for kind in ("mid", "musicxml"))}
+    assert names == {"chorale.png", *(f"chorale.png.{i}.{kind}" for i in range(2) for kind in ("mid", "musicxml"))}
     made = pipeline("regeneration", model=str(folder / "out" / "model"))(np.array(CHORALE))
     assert made["midi"].startswith(b"MThd") and len(made["score"].parts) == 4
 

@@ -1,3 +1,4 @@
+import json
 import sys
 import wave
 
@@ -46,7 +47,7 @@ def test_samples_are_one_file_to_listen_to(tmp_path):
     path = AudioModality(8000).save_samples([{"audio": tone(80)}, {"audio": tone(40)}], ["a", "b"], tmp_path / "x")
     with wave.open(str(path)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (8000, 1, 80 + 40 + 2 * 4000)
-    assert (tmp_path / "x.txt").read_text() == "a\nb\n"
+    assert (tmp_path / "x.wav.txt").read_text() == "a\nb\n"
 
 
 @pytest.mark.parametrize("settings, message", [
@@ -208,3 +209,28 @@ def test_settings_are_bounded(settings):
 def test_settings_of_a_feature_extractor_are_bounded():
     with pytest.raises(ValueError, match="`padding_value` of the `feature_extractor` must be at most 536,870,912"):
         AudioModality(16000, feature_extractor=Wav2Vec2FeatureExtractor(padding_value=float("nan")))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("described, message", [
+    ({"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 20000, "n_fft": 40000},
+     "`feature_size` of the feature extractor of .* times its window must be at most 134,217,728, got 800,000,000"),
+    ({"feature_extractor_type": "WhisperFeatureExtractor", "n_fft": 10**6}, "`n_fft` of .* from 0 to 65,536, got 1000"),
+    ({"feature_extractor_type": "WhisperFeatureExtractor", "hop_length": -1}, "`hop_length` of .* from 0 to 65,536"),
+    ({"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": "9"}, "`feature_size` of .* got '9'"),
+    ({"feature_extractor_type": "SpeechT5FeatureExtractor", "win_length": 60000, "num_mel_bins": 60000},
+     "`num_mel_bins` of .* times its window must be"),
+    ({"feature_extractor_type": "SpeechT5FeatureExtractor", "sampling_rate": 10**9}, "`sampling_rate` of .* 768,000"),
+])  # fmt: skip
+def test_sizes_of_somebody_elses_feature_extractor_are_bounded(described, message, nested, tmp_path):
+    name = "processor_config.json" if nested else "preprocessor_config.json"
+    (tmp_path / name).write_text(json.dumps({"feature_extractor": described} if nested else described))
+    settings = {"sampling_rate": 16000, "feature_extractor": described["feature_extractor_type"]}
+    with pytest.raises(ValueError, match=message):
+        AudioModality.load(str(tmp_path), settings)
+
+
+def test_captions_do_not_take_the_place_of_a_text(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    AudioModality(8000).save_samples([{"audio": tone(8)}], ["a"], tmp_path / "notes")
+    assert (tmp_path / "notes.txt").read_text() == "mine"

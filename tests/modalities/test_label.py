@@ -27,6 +27,11 @@ def test_names_are_texts(names):
         LabelModality(names)
 
 
+def test_a_name_is_of_one_class():
+    with pytest.raises(ValueError, match="`names` must differ from each other, but 'cat' is there twice"):
+        LabelModality(["cat", "dog", "cat"])
+
+
 @pytest.mark.parametrize("label", [float("nan"), float("inf"), 0.0, True, None, 2, -1, "cow", 10**5000], ids=range(9))
 def test_what_is_no_class_is_named(label):
     with pytest.raises(ValueError, match="source 1 must be a class name"):

@@ -12,10 +12,10 @@ PICTURE = Image.new("RGB", (4, 4))
 SCORE = ScoreModality(voices=1)
 KINDS = {
     "image": (ImageModality(4), {"image": PICTURE}, [".png"]),
-    "audio": (AudioModality(8000), {"audio": np.zeros(8, np.float32)}, [".txt", ".wav"]),
+    "audio": (AudioModality(8000), {"audio": np.zeros(8, np.float32)}, [".wav", ".wav.txt"]),
     "text": (tiny.text(), {"text": "red heart"}, [".txt"]),
     "video": (VideoModality(4, 2, fps=4), {"video": [PICTURE, PICTURE]}, [".gif"]),
-    "score": (SCORE, None, [".png", "_0.mid", "_0.musicxml"]),
+    "score": (SCORE, None, [".png", ".png.0.mid", ".png.0.musicxml"]),
 }
 
 

@@ -89,7 +89,7 @@ def test_samples_are_piano_rolls_and_files(tmp_path):
     made = DUET.from_target(torch.tensor([CODES, [[1] * 4, [0] * 4]]))  # and silence
     assert DUET.save_samples(made, ["a", "b"], tmp_path / "x" / "rolls") == tmp_path / "x" / "rolls.png"
     assert {path.name for path in (tmp_path / "x").iterdir()} == {
-        "rolls.png", "rolls_0.mid", "rolls_0.musicxml", "rolls_1.mid", "rolls_1.musicxml",
+        "rolls.png", "rolls.png.0.mid", "rolls.png.0.musicxml", "rolls.png.1.mid", "rolls.png.1.musicxml",
     }  # fmt: skip
 
 

@@ -18,8 +18,14 @@ from .readers.sounds import MOST_SAMPLES, checked, opened
 
 MOST_A_SECOND = 768_000
 """The most that converters have."""
-HIGHEST_RATE = 10_000_000
-"""Of what is resampled; recorders of ultrasound have less."""
+LOWEST_RATE, HIGHEST_RATE = 1_000, 10_000_000
+"""Of what is resampled: telephones have 8,000, and recorders of ultrasound less than ten million."""
+MOST_RESAMPLED = 2**27
+"""Samples, over two hours at 16,000 a second, where they are more than there were before."""
+BINS = ("feature_size", "num_mel_bins", "n_mels", "num_chroma")
+WINDOWS = ("n_fft", "fft_length", "fft_window_size", "win_length", "frame_length", "window_size", "filter_length")
+LARGEST_SIZE, MOST_FILTERS = 2**16, 2**27
+"""Of those settings of a feature extractor, and of bins times window; those of transformers have 2**15 and 2**20."""
 
 
 class AudioModality(Modality):
@@ -142,7 +148,7 @@ class AudioModality(Modality):
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
         """The waveforms, half a second of silence between them, as `path` + `.wav`; the captions, in the same order,
-        as `path` + `.txt`."""
+        as `path` + `.wav.txt`."""
         path = with_ending(path, ".wav")
         path.parent.mkdir(parents=True, exist_ok=True)
         silence = np.zeros((self.channels, self.sampling_rate // 2), np.float32)
@@ -153,7 +159,7 @@ class AudioModality(Modality):
             file.setsampwidth(2)
             file.setframerate(self.sampling_rate)
             file.writeframes(pcm.tobytes())
-        told = path.with_name(f"{path.name.removesuffix('.wav')}.txt")
+        told = path.with_name(f"{path.name}.txt")  # not that of a text of the same name
         told.write_text("".join(f"{caption}\n" for caption in captions), encoding="utf-8")
         return path
 
@@ -175,6 +181,8 @@ class AudioModality(Modality):
     def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "AudioModality":
         if settings.get("feature_extractor") is None:
             return cls._made(settings)
+        described, _ = SequenceFeatureExtractor.get_feature_extractor_dict(name_or_path, subfolder=subfolder, **kwargs)
+        _check_sizes(described, f"the feature extractor of {name_or_path}")
         found = AutoFeatureExtractor.from_pretrained(
             name_or_path, subfolder=subfolder, trust_remote_code=False, **kwargs
         )
@@ -210,12 +218,15 @@ class AudioModality(Modality):
             import soxr
         except ImportError as error:
             raise ImportError("audio is resampled by soxr: pip install 'regen_hf[speech]'") from error
-        if not 1 <= rate <= HIGHEST_RATE:  # the filter between two rates is as long as their ratio
-            raise ValueError(f"{name} must have from 1 to {HIGHEST_RATE:,} samples a second, got {rate:g}.")
-        if (samples := found.size * self.sampling_rate / rate) > MOST_SAMPLES:
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:  # the filter between two rates is as long as their ratio
+            raise ValueError(
+                f"{name} must have from {LOWEST_RATE:,} to {HIGHEST_RATE:,} samples a second to be resampled, got "
+                f"{rate:g}."
+            )
+        if (samples := found.size * self.sampling_rate / rate) > max(MOST_RESAMPLED, found.size):
             raise ValueError(
                 f"{name}, of {rate:g} samples a second, has {samples:.3g} at {self.sampling_rate} a second, more than "
-                f"{MOST_SAMPLES:,}."
+                f"{MOST_RESAMPLED:,}."
             )
         self._tell(
             "resampled",
@@ -268,6 +279,24 @@ def _check_feature_extractor(found: Any, sampling_rate: int, normalize: bool) ->
         raise ValueError(f"`sampling_rate` must be the {found.sampling_rate} of the {name}, got {sampling_rate}.")
     if normalize:
         raise ValueError(f"`normalize` must be False with a `feature_extractor`: the {name} decides of it.")
+
+
+def _check_sizes(described: dict[str, Any], where: str) -> None:
+    """Before a feature extractor makes a bank of filters, of as many numbers as `BINS` times `WINDOWS`."""
+    sizes = {"feature_size": 1, "n_fft": 1, "win_length": 1, "sampling_rate": 1}
+    for key, value in described.items():
+        most = MOST_A_SECOND if key == "sampling_rate" else LARGEST_SIZE
+        if key in (*BINS, *WINDOWS, "hop_length", "sampling_rate") and value is not None:
+            if not isinstance(value, Real) or not 0 <= value <= most:
+                raise ValueError(f"`{key}` of {where} must be a number from 0 to {most:,}, got {shown(value)}.")
+            sizes[key] = value
+    bins, window = (max(sizes.get(key, 1) for key in keys) for keys in (BINS, WINDOWS))
+    milliseconds = sizes["win_length"] * sizes["sampling_rate"] / 1000  # as some take it
+    if (filters := bins * max(window, milliseconds)) > MOST_FILTERS:
+        raise ValueError(
+            f"`{max(BINS, key=lambda key: sizes.get(key, 1))}` of {where} times its window must be at most "
+            f"{MOST_FILTERS:,}, got {filters:,.0f}."
+        )
 
 
 def _quiet_places(samples: np.ndarray, longest: int, frame: int) -> list[int]:

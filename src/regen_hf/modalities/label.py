@@ -1,5 +1,6 @@
 """One class out of several as X."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -27,6 +28,8 @@ class LabelModality(Modality):
             raise ValueError(f"`names` must be a list with at least one class name, got {shown(names)}.")
         if wrong := [each for each in listed if not isinstance(each, str)]:
             raise ValueError(f"`names` must be texts, got {shown(wrong[0])}.")
+        if twice := [name for name, count in Counter(listed).items() if count > 1]:
+            raise ValueError(f"`names` must differ from each other, but {shown(twice[0])} is there twice.")
         self.names = listed
         self._ids = {name: i for i, name in enumerate(self.names)}
 

@@ -86,13 +86,14 @@ class ScoreModality(Modality):
         return [{"score": score, "midi": _written(score)} for score in scores]
 
     def save_samples(self, samples: Sequence[dict[str, Any]], captions: Sequence[str], path: Path) -> Path:
-        """Piano rolls with their captions, as `path` + `.png`, and beside it each score as MIDI and as MusicXML."""
+        """Piano rolls with their captions, as `path` + `.png`, and each score as `path` + `.png.0.mid`, from 0 on, and
+        `.png.0.musicxml`."""
         path = with_ending(path, ".png")
         path.parent.mkdir(parents=True, exist_ok=True)
-        name = path.name.removesuffix(".png")
         for i, sample in enumerate(samples):
-            path.with_name(f"{name}_{i}.mid").write_bytes(sample["midi"])
-            sample["score"].write("musicxml", path.with_name(f"{name}_{i}.musicxml"))
+            beside = path.with_name(f"{path.name}.{i}")  # not a score's of the same name
+            Path(f"{beside}.mid").write_bytes(sample["midi"])
+            sample["score"].write("musicxml", f"{beside}.musicxml")
         _plot([each["score"] for each in samples], captions, path)
         return path
 

@@ -10,6 +10,7 @@ from regen_hf.modalities.readers import scores
 
 ONE = ScoreModality(voices=1)
 HALF = [[[26, 1, 1, 1]]]  # C4 for two quarters
+KEY = "<attributes><key><fifths>1</fifths></key></attributes>"
 END = b"\0\xff\x2f\0"
 NOTE = "<note><pitch><step>C</step><octave>4</octave></pitch><duration>{}</duration></note>"
 BEATS = "<attributes><time><beats>{}</beats><beat-type>4</beat-type></time></attributes>"
@@ -101,6 +102,18 @@ def test_entities_are_refused(entities, packed):
         ONE.as_target([mxl(score) if packed else score.encode()])
 
 
+@pytest.mark.parametrize("example, steps", [
+    (midi(played(length=96 * 9999)), 19998),
+    (midi(*[played(after=96 * 500)] * 100), 1004),
+    (midi(b"\1\xff\x58\4\4\2\x18\x08" * 30000 + played()), 629),
+    (midi(b"\1\xff\x59\2\0\0" * 30000 + played()), 629),
+    (midi(b"\1\x90\x3c\x40" * 800 + b"\1\x80\x3c\0" * 800), 18),
+    (midi(played() + b"\x30\xff\1\0" * 4 + played()), 12),
+], ids=["length", "tracks", "times", "keys", "overlaps", "texts"])  # fmt: skip
+def test_what_a_few_bytes_of_midi_say_is_read_at_once(example, steps):
+    assert ONE.as_source([example])["input_ids"].shape == (1, steps)
+
+
 def placed(offset: float, quarters: float) -> stream.Part:
     part = stream.Part()
     part.insert(offset, note.Note("C4", quarterLength=quarters))
@@ -128,7 +141,14 @@ FAR = r"target 0 is no readable score: it has [\d,]+ quarters, more than 10,000"
     (xml("<a>" * 1000 + "</a>" * 1000).encode(), "its elements are more than 100 deep in each other"),
     (xml(NOTE.format("nan")).encode(), "NaN"),
     (midi(played(), per_quarter=0), "its quarters have no ticks"),
-], ids=range(17))  # fmt: skip
+    (midi(*[played()] * 129), "it has 129 tracks, more than 128"),
+    (xml("</measure><measure>" * 2000, HALF_NOTE).encode(), "it has 2,001 measures, more than 2,000"),
+    (xml(*[HALF_NOTE] * 1000).encode(), "it has 1,001 things in a measure, more than 1,000"),
+    (xml("".join([KEY * 500, "</measure><measure>", KEY * 501]), HALF_NOTE).encode(), "it has 1,001 signatures, more"),
+    (b"**kern\n4c\n" + b"=\n" * 2000 + b"*-\n", "it has 2,001 measures, more than 2,000"),
+    (b"**kern\n" + b"4c\n" * 1000 + b"*-\n", "it has 1,001 records in a measure, more than 1,000"),
+    (b"**kern\n4c\n" + b"*k[f#]\n=\n" * 1001 + b"*-\n", "it has 1,001 signatures, more than 1,000"),
+], ids=range(24))  # fmt: skip
 def test_what_a_number_in_a_file_costs_is_bounded(example, message):
     with pytest.raises(ValueError, match=message):
         ONE.as_target([example])

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from datasets import Audio, Dataset
+from datasets import Audio, Dataset, Features, List, Value
 
 from regen_hf import AudioModality
 from regen_hf.modalities.readers import sounds
@@ -85,13 +85,57 @@ def test_reads_a_wave_in_every_form(example):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "scale", "offset"), [(np.int16, 2**15, 0), (np.int32, 2**31, 0), (np.uint8, 2**7, 128)]
+    ("dtype", "scale", "offset"),
+    [(np.int8, 2**7, 0), (np.int16, 2**15, 0), (np.int32, 2**31, 0), (np.uint8, 128, 128), (np.uint16, 2**15, 2**15)],
 )
 def test_whole_numbers_are_samples_as_files_have_them(dtype, scale, offset):
     given = np.array([0.5, -0.25, 0.0])
     whole = (given * scale + offset).astype(dtype)
     found = AudioModality(8000).as_target([whole])["target"][0, 0]
     assert found.tolist() == pytest.approx(given.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("example", [
+    [32767, 0, -5], [[32767, 0, -5]], np.array([32767, 0]), np.array([2, 0], np.uint32), torch.tensor([0, 300]),
+    {"array": [12, 0], "sampling_rate": 8000},
+], ids=range(6))  # fmt: skip
+def test_whole_numbers_of_an_unknown_range_are_refused(example):
+    with pytest.raises(ValueError, match="0 must be an array of int16, or of floats from -1 to 1: the range of u?int"):
+        AudioModality(8000).as_target([example])
+
+
+def test_whole_numbers_in_a_column_are_refused():
+    column = Dataset.from_dict({"audio": [[32767, 0]]}, Features({"audio": List(Value("int16"))}))
+    with pytest.raises(ValueError, match="the range of int64 with 32767 is not known"):
+        AudioModality(8000).as_target(column["audio"])
+
+
+@pytest.mark.parametrize("example", [[1e30], np.array([0, -32768.0]), torch.tensor([101.0])], ids=range(3))
+def test_floats_of_another_scale_are_refused(example):
+    with pytest.raises(ValueError, match="target 0 must have samples from -1 to 1, and none beyond 100, got"):
+        AudioModality(8000).as_target([example])
+
+
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"])
+def test_a_cut_file_is_refused(kind, tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "whole", tone(1600), 8000, format=kind)
+    whole = (tmp_path / "whole").read_bytes()
+    for example in (whole[: len(whole) * 2 // 3], tmp_path / "whole"):
+        (tmp_path / "whole").write_bytes(whole[:-200])
+        with pytest.raises(ValueError, match="is no readable audio: "):
+            AudioModality(8000).as_target([example])
+
+
+def test_a_file_from_a_pipe_does_not_know_its_size():
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, tone(800), 8000, format="WAV")
+    for size in (b"\xff\xff\xff\xff", b"\0\xf0\xff\x7f"):
+        found = file.getvalue().replace(b"data\x40\6\0\0", b"data" + size)
+        assert AudioModality(8000).as_target([found])["target"].shape == (1, 1, 800)
 
 
 def flac(total: int) -> bytes:
@@ -118,11 +162,19 @@ def test_silence_that_fills_the_memory_is_refused_before_it_is_read(monkeypatch)
         AudioModality(8000).as_target([flac(800)])
 
 
-@pytest.mark.parametrize("rate", [1e-9, 0.5, 1e300, float("nan"), float("inf"), True, "8000", 2])
-def test_rates_that_would_take_any_memory_are_refused(monkeypatch, rate):
-    monkeypatch.setattr("regen_hf.modalities.audio.MOST_SAMPLES", 2**20)
+@pytest.mark.parametrize("rate", [1e-9, 0.5, 1e300, float("nan"), float("inf"), True, "8000", 2, 3, 999])
+def test_rates_that_would_take_any_memory_are_refused(rate):
     with pytest.raises(ValueError, match="target 0.* samples a second"):
         AudioModality(8000).as_target([{"array": tone(800), "sampling_rate": rate}])
+
+
+@pytest.mark.filterwarnings("ignore:.*is resampled")
+def test_what_becomes_of_a_sound_is_bounded(monkeypatch):
+    monkeypatch.setattr("regen_hf.modalities.audio.MOST_RESAMPLED", 799)
+    with pytest.raises(ValueError, match="of 1000 samples a second, has 800 at 8000 a second, more than 799"):
+        AudioModality(8000).as_target([{"array": tone(100), "sampling_rate": 1000}])
+    found = AudioModality(8000).as_target([{"array": tone(1600), "sampling_rate": 16000}])
+    assert found["target"].shape == (1, 1, 800)
 
 
 @pytest.mark.parametrize("kind", ["AVR", "HTK", "SVX", "MAT4", "MAT5", "PAF", "PVF", "SDS", "VOC", "XI", "NIST", "SD2"])

@@ -12,11 +12,19 @@ from .opening import file_of, opened
 MOST_BYTES = 2**26
 """64 MiB; an orchestra's scores have some ten, and an archive of a few bytes may hold any number."""
 MOST_MIDI_BYTES = 2**19
-"""An hour at a piano has as many; music21 takes a time that grows with the square."""
+"""An hour at a piano has as many."""
+MOST_TRACKS = 128
+"""More than an orchestra has."""
 MOST_NOTES = 50_000
 """With all else that has a place in a measure; a symphony has some ten thousand, and music21 reads 1,000 a second."""
+MOST_MEASURES = 2_000
+"""In a voice; a symphony's movement has at most 1,500, and music21 takes a time that grows with the square."""
+MOST_IN_A_MEASURE = 1_000
+"""Notes and all else, or records of Humdrum."""
+MOST_SIGNATURES = 1_000
+"""Of time and key in a voice; music21 compares each with all."""
 MOST_QUARTERS = 10_000
-"""In a voice, over an hour at 120 a minute. A few bytes say how long a rest is, and music21 fills it with measures."""
+"""In a voice, over an hour at 120 a minute. A few bytes say how long a rest is."""
 MOST_BEATS = 64
 """In a measure: music21 divides it in a time that grows with their square."""
 DEEPEST = 100
@@ -84,9 +92,18 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def _midi(content: bytes, steps_per_quarter: int):
-    """On the usual grids and on that of the modality."""
+    """The notes of each track that has any, on the usual grids and on that of the modality."""
+    from music21 import stream
     from music21.midi import ChannelVoiceMessages, MetaEvents, MidiFile
-    from music21.midi.translate import midiFileToStream
+    from music21.midi.translate import midiTrackToStream
+
+    class Unmeasured(stream.Part):
+        """Notes as they are: measures, and ties and rests between them, would cost the square of the length."""
+
+        def makeMeasures(self, **_):
+            return self
+
+        makeTies = makeRests = makeMeasures
 
     check("bytes", len(content), MOST_MIDI_BYTES)
     file = MidiFile()
@@ -94,6 +111,7 @@ def _midi(content: bytes, steps_per_quarter: int):
     per_quarter = file.ticksPerQuarterNote
     if not per_quarter:
         raise ValueError("its quarters have no ticks")
+    check("tracks", len(file.tracks), MOST_TRACKS)
     events = [event for track in file.tracks for event in track.events]
     quarters = [sum(event.time for event in track.events) / per_quarter for track in file.tracks]
     check("quarters", max(quarters, default=0), MOST_QUARTERS)
@@ -102,7 +120,28 @@ def _midi(content: bytes, steps_per_quarter: int):
     for event in events:
         if event.type == MetaEvents.TIME_SIGNATURE and event.data:
             check("beats in a measure", event.data[0], MOST_BEATS)
-    return midiFileToStream(file, quarterLengthDivisors=(12, 16, steps_per_quarter))
+    score = stream.Score()
+    for track in file.tracks:
+        if track.hasNotes():
+            track.events = _notes(track.events)
+            grids = (12, 16, steps_per_quarter)
+            score.insert(0, midiTrackToStream(
+                track, ticksPerQuarter=per_quarter, quarterLengthDivisors=grids, inputM21=Unmeasured()
+            ))  # fmt: skip
+    return score
+
+
+def _notes(events: list) -> list:
+    """Where notes begin and end, each after the time since the one before it, without all else."""
+    found, since = [], 0
+    for event in events:
+        if event.isDeltaTime():
+            waited = event
+            since += event.time
+        elif event.isNoteOn() or event.isNoteOff():
+            waited.time, since = since, 0
+            found += [waited, event]
+    return found
 
 
 def _music_xml(content: bytes):
@@ -111,6 +150,11 @@ def _music_xml(content: bytes):
     root = _tree(content)
     placed = sum(1 + len(measure) for measure in root.iter("measure"))
     check("notes and other things in measures", placed, MOST_NOTES)
+    for part in root.iter("part"):
+        measures = list(part.iter("measure"))
+        check("measures", len(measures), MOST_MEASURES)
+        check("things in a measure", max(map(len, measures), default=0), MOST_IN_A_MEASURE)
+        check("signatures", sum(each.tag in ("time", "key") for each in part.iter()), MOST_SIGNATURES)
     for beats in root.iter("beats"):
         _check_beats(beats.text or "")
     # written anew: music21 takes bytes for UTF-8, whatever they say
@@ -146,6 +190,10 @@ def _humdrum(content: bytes):
     text = content.decode("utf-8", "replace")
     notes = [line for line in text.splitlines() if not line.startswith("!")]
     check("notes and other records", sum(len(line.split()) for line in notes), 4 * MOST_NOTES)
+    measures = re.split(r"^=.*$", "\n".join(notes), flags=re.MULTILINE)
+    check("measures", len(measures), MOST_MEASURES)
+    check("records in a measure", max(each.count("\n") for each in measures), MOST_IN_A_MEASURE)
+    check("signatures", len(re.findall(r"^\*(?:M\d|k\[)", text, flags=re.MULTILINE)), MOST_SIGNATURES)
     if number := re.search(r"\d{7,}", "\n".join(notes)):
         raise ValueError(f"it has the number {number[0][:20]}, which is too large for a duration")
     for beats in re.findall(r"^.*\*M\d.*$", text, flags=re.M):

@@ -1,6 +1,7 @@
 """Sound, whatever it comes as, to samples: files, bytes, arrays, and what datasets gives."""
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,14 @@ BEGINNINGS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"dns.", b"c
 """Of these formats but MP3, which begins with ID3 or eleven bits of 1. Nothing else is given to libsndfile."""
 MOST_SAMPLES = 2**29
 """2 GiB as float32, three hours at 48,000 a second. A header may promise any number, and a file of silence be small."""
+CUT = re.compile(r"^ *(?:data|SSND|Data Size|[Rr]iff(?: size)?) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
+"""What libsndfile notes of a header that promises more, or less, than there is, before it reads what there is."""
+UNKNOWN = 2**31 - 2**16
+"""From here on a size means that the writer, into a pipe, did not know it."""
+WHOLE = (np.int8, np.uint8, np.int16, np.uint16, np.int32)
+"""Whose range is that of the samples; a list of whole numbers becomes int64, which says nothing of it."""
+LOUDEST = 100
+"""Of full scale 1, which mixes and filters exceed; what is louder has another scale."""
 
 
 def opened(name: str, example: Any, rate: Any) -> tuple[str, Any, Any]:
@@ -63,6 +72,9 @@ def _samples(soundfile, file: Any) -> tuple[np.ndarray, int]:
             raise ValueError(f"it is {sound.format}, none of {', '.join(FORMATS)}")
         if sound.frames * sound.channels > MOST_SAMPLES:
             raise ValueError(f"it has {sound.frames * sound.channels:,} samples, more than {MOST_SAMPLES:,}: divide it")
+        for promised, there in CUT.findall(sound.extra_info):
+            if int(there) < int(promised) < UNKNOWN:
+                raise ValueError(f"it is cut: of {int(promised):,} bytes of samples there are {int(there):,}")
         return sound.read(dtype="float32", always_2d=True).T, sound.samplerate
 
 
@@ -75,10 +87,8 @@ def checked(name: str, found: Any) -> np.ndarray:
     try:
         found = np.atleast_2d(np.asarray(found))
         samples = found.astype(np.float32)
-        if found.dtype in (np.int16, np.int32):  # as files have them
-            samples /= np.iinfo(found.dtype).max + 1
-        elif found.dtype == np.uint8:
-            samples = (samples - 128) / 128
+        if found.dtype in WHOLE:
+            samples = _scaled(samples, found.dtype)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{name} must be numbers: {error}") from error
     if found.dtype.kind not in "iuf":
@@ -91,4 +101,18 @@ def checked(name: str, found: Any) -> np.ndarray:
         raise ValueError(f"{name} must be (samples,) or (channels, samples), got an array of shape {samples.shape}.")
     if bad := np.count_nonzero(~np.isfinite(samples)):
         raise ValueError(f"{name} must have finite samples, but {bad} of {samples.size} are NaN or infinite.")
+    loudest = np.abs(samples).max()
+    if loudest > 1 and found.dtype.kind in "iu" and found.dtype not in WHOLE:
+        raise ValueError(
+            f"{name} must be an array of int16, or of floats from -1 to 1: the range of {found.dtype} with {loudest:g} "
+            "is not known."
+        )
+    if loudest > LOUDEST:
+        raise ValueError(f"{name} must have samples from -1 to 1, and none beyond {LOUDEST}, got {loudest:g}.")
     return samples
+
+
+def _scaled(samples: np.ndarray, whole: np.dtype) -> np.ndarray:
+    """From -1 to 1, as files have them: of numbers without a sign, the middle is silence."""
+    half = 2 ** (8 * whole.itemsize - 1)
+    return (samples - half) / half if whole.kind == "u" else samples / half
