@@ -10,6 +10,7 @@ from PIL import Image as PILImage
 
 from regen_hf.cache import contents
 from regen_hf.cache.contents import data_contents, data_facts
+from regen_hf.modalities.readers.columns import leave_undecoded
 
 COLORS = {"black": 0, "white": 255}
 
@@ -193,3 +194,29 @@ def test_what_has_been_read_is_not_read_again(tmp_path, monkeypatch):
 def test_streams_are_told_apart_by_what_they_say():
     one, same, other = (Dataset.from_dict({"a": values}).to_iterable_dataset() for values in ([1, 2], [1, 2], [1, 3]))
     assert data_contents(one) == data_contents(same) != data_contents(other)
+
+
+def test_only_the_columns_in_use_have_files(tmp_path):
+    path = tmp_path / "notes.py"
+    text(path, "black")
+    rows = Dataset.from_dict({"a": ["x"], "b": [None], "origin": [str(path)]})
+    stream, mapped = rows.to_iterable_dataset(), rows.to_iterable_dataset().map(dict)
+    read = rows.with_transform(lambda batch: {"a": [open(name).read() for name in batch["origin"]]})  # noqa: SIM115
+    ours = leave_undecoded(rows.cast_column("b", Image(mode="RGB")), "b")
+    kinds = [
+        (rows, ["a"]),
+        (stream, ["a"]),
+        (ours, ["a"]),
+        (rows, ["origin"]),
+        (stream, ["origin"]),
+        (mapped, ["a"]),
+        (read, ["a"]),
+    ]
+    kinds.append((rows, None))
+
+    def told():
+        return [(data_facts(*each), data_contents(*each)) for each in kinds]
+
+    before = told()
+    text(path, "white")
+    assert [one == other for one, other in zip(before, told(), strict=True)] == [True] * 3 + [False] * 5

@@ -5,7 +5,8 @@ from datasets import Dataset
 from transformers import ParakeetFeatureExtractor
 
 from regen_hf import AudioModality, IdentityExtractor, TextModality
-from regen_hf.cache.fingerprints import column_facts, fingerprint
+from regen_hf.cache.contents import data_contents
+from regen_hf.cache.fingerprints import column_facts, fingerprint, older_config_text
 
 
 def data(dataset, known=()) -> str:
@@ -61,3 +62,27 @@ def test_a_tokenizer_is_the_same_whatever_it_has_read(tmp_path):
             text.save(str(tmp_path))
             saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
             assert saved["truncation"] is None and saved["padding"] is None
+
+
+def test_files_of_other_columns_make_no_other_data(tmp_path):
+    (tmp_path / "notes.py").write_text("1")
+    dataset = Dataset.from_dict({"a": ["x"], "origin": [str(tmp_path / "notes.py")]})
+    older = hashlib.sha256(f"contents {data_contents(dataset)} a".encode()).hexdigest()
+    now = data(dataset)
+    assert data(dataset, [{"fingerprint": {"data": older}}]) == older != now
+    (tmp_path / "notes.py").write_text("2")
+    assert data(dataset) == now == data(dataset, [{"fingerprint": {"data": older}}])
+
+
+def test_a_config_is_the_same_after_saving_and_as_an_older_version_had_it(tmp_path):
+    dataset, model = (
+        Dataset.from_dict({"a": ["x"]}),
+        IdentityExtractor.from_components(target_shape=[None], num_codes=9),
+    )
+    text = TextModality.from_words(["x"])
+    before = fingerprint(model, text, dataset, "a")
+    model.save_pretrained(tmp_path)
+    assert fingerprint(model, text, dataset, "a") == before
+    older = hashlib.sha256(older_config_text(model.config).encode()).hexdigest()
+    known = [{"fingerprint": {**before, "configuration": older}}]
+    assert fingerprint(model, text, dataset, "a", known)["configuration"] == older != before["configuration"]

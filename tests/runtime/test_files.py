@@ -9,7 +9,7 @@ import pytest
 from caches import start
 
 from regen_hf.runtime import files
-from regen_hf.runtime.files import atomic_folder, check_output_folder
+from regen_hf.runtime.files import atomic_folder, check_output_folder, remove_files
 
 
 def test_a_folder_takes_its_place_when_all_went_well(tmp_path):
@@ -180,3 +180,13 @@ def test_a_full_disk_is_refused(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"has 1 MiB free, but 5 MiB are needed"):
         check_output_folder(tmp_path / "out", needed_bytes=5 * 2**20)
     assert check_output_folder(tmp_path / "out", needed_bytes=2**20).is_dir()
+
+
+def test_nothing_beyond_the_folder_is_removed(tmp_path):
+    for name in ("folder/own.txt", "elsewhere/precious.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (tmp_path / "folder" / "link").symlink_to(tmp_path / "elsewhere")
+    names = ["own.txt", "../elsewhere/precious.txt", str(tmp_path / "elsewhere" / "precious.txt"), "link/precious.txt"]
+    remove_files(tmp_path / "folder", names)
+    assert (tmp_path / "elsewhere" / "precious.txt").exists() and not (tmp_path / "folder" / "own.txt").exists()

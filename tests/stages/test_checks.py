@@ -5,6 +5,7 @@ from datasets import Dataset
 from runs import run
 
 from regen_hf import StageArguments
+from regen_hf.cache.fingerprints import older_config_text
 from regen_hf.stages.checks import check_keepable, check_stages, identity, needed_bytes
 from regen_hf.stages.data import RunData
 
@@ -56,6 +57,26 @@ def test_a_part_without_checkpointing_is_named():
         check(model, prior=arguments(gradient_checkpointing=True))
 
 
+def test_statistics_that_nothing_has_are_not_measured():
+    data, asked = RunData(DATA, "text", "image"), {"extractor": arguments(), "prior": arguments()}
+    check_stages(tiny.latent_model(), asked, data, (), measure_statistics=True)
+    with pytest.raises(ValueError, match=r"`measure_statistics` has no effect: what is trained of RegenerationModel, "):
+        check_stages(tiny.code_model(), asked, data, (), measure_statistics=True)
+
+
+def test_what_saving_writes_into_a_config_makes_no_other_run(tmp_path):
+    model, data = tiny.latent_model(), RunData(DATA, "text", "image")
+
+    def describe(begun=None):
+        return identity(model, tiny.processor(), {"prior": None}, data, (), begun=begun)["model"]
+
+    before = describe()
+    model.save_pretrained(tmp_path)
+    assert describe() == before and "architectures" not in before
+    older = older_config_text(model.config)
+    assert describe({"model": older}) == older != before
+
+
 def test_what_is_trained_belongs_to_a_run():
     def describe(model, **settings):
         return identity(model, tiny.processor(), {"prior": None}, RunData(DATA, "text", "image"), (), **settings)
@@ -94,9 +115,9 @@ def _grow(model):
 @pytest.mark.parametrize(("change", "message"), [
     (_tie, "`model` has one tensor in two places, which cannot be saved.*prior.source_encoder.null"),
     (_share, "`model` has one tensor in two places, which cannot be saved"),
-    (_drop, r"not what its config builds.*prior.*pooler.*bias is missing in it and \(16,\) in what is built"),
-    (_add, r"not what its config builds.*prior.further.bias is \(2,\) in it and missing in what is built"),
-    (_grow, r"not what its config builds.*word_embeddings.weight is \(20, 16\) in it and \(16, 16\) in what is built"),
+    (_drop, r"prior.*pooler.* of RegenerationModel is missing, but .* by its config"),
+    (_add, r"prior.further.* of RegenerationModel is .*, but missing by its config"),
+    (_grow, r"word_embeddings.weight of RegenerationModel is of shape \(20, 16\), but of shape \(16, 16\) by its"),
 ])  # fmt: skip
 def test_what_could_not_be_kept_is_told_before_it_is_trained(change, message, tmp_path):
     model = tiny.lowres_model()

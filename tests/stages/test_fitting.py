@@ -54,6 +54,21 @@ def test_what_is_known_is_kept_and_what_is_not_is_measured(part, settings, means
     assert (part.made.mean.item(), part.read.mean.item()) == means
 
 
+@pytest.mark.parametrize(("again", "means"), [(True, (4.0, 8.0)), (False, (4.0, 8.0))])
+def test_what_a_finished_stage_has_measured_is_not_measured_again(again, means):
+    part, fitting = Reads(made=4.0, read=8.0), StatisticsFitting(again=again)
+    fitting.loaded(part)
+    fitting.fit(part, batches(5.0), batches(7.0))
+    assert (part.made.mean.item(), part.read.mean.item()) == means
+
+
+def test_what_is_stale_when_a_finished_stage_is_loaded_is_measured():
+    part, fitting = Reads(made=2.0, read=8.0), StatisticsFitting(stale=([2.0], [1.0]))
+    fitting.loaded(part)
+    fitting.fit(part, batches(5.0), batches(7.0))
+    assert (part.made.mean.item(), part.read.mean.item()) == (5.0, 8.0)
+
+
 def test_again_is_once():
     part, fitting = Reads(made=4.0, read=8.0), StatisticsFitting(again=True)
     fitting.fit(part, batches(5.0), batches(7.0))

@@ -19,6 +19,10 @@ from regen_hf import (
     AdversarialLoss,
     TrainingInterrupted,
 )
+from regen_hf.stages import regenerator
+from regen_hf.stages.inputs import StageInputs
+from regen_hf.training import loop
+from regen_hf.training.run_folder import RunFolder
 
 
 @pytest.mark.parametrize("kind", STAGES)
@@ -81,6 +85,45 @@ def test_an_interruption_keeps_a_usable_model(tmp_path, monkeypatch):
     ):
         run(tmp_path, model=model)
     assert pipeline("regeneration", model=str(tmp_path / "model"))("red heart")["image"].size == (16, 16)
+
+
+def _press_ctrl_c(*_, **__):
+    raise KeyboardInterrupt
+
+
+def _kept(folder):
+    names = ("model/model.safetensors", "model/README.md", "training_summary.json")
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def test_an_interruption_before_anything_is_trained_leaves_what_is_saved(tmp_path, monkeypatch):
+    model, calls = tiny.latent_model(), iter(range(3))
+    model.prior.register_forward_pre_hook(lambda *_: None if next(calls, None) is not None else _press_ctrl_c())
+    with pytest.raises(TrainingInterrupted, match="the model so far is in"):
+        run(tmp_path, model=model)
+    before = _kept(tmp_path)
+
+    def interrupted_in(place, name):
+        with monkeypatch.context() as pressed, pytest.raises(TrainingInterrupted, match="nothing was trained yet, so"):
+            pressed.setattr(place, name, _press_ctrl_c)
+            run(tmp_path, resume=True)
+        assert _kept(tmp_path) == before
+
+    interrupted_in(regenerator, "load_finished")
+    interrupted_in(StageInputs, "prior")
+    interrupted_in(loop, "load_checkpoint")
+    run(tmp_path, resume=True)
+    before = _kept(tmp_path)
+    interrupted_in(regenerator, "load_finished")
+    assert RunFolder(tmp_path).finished
+
+
+def test_what_was_trained_before_the_next_stage_was_read_for_is_saved(tmp_path, monkeypatch):
+    with monkeypatch.context() as pressed, pytest.raises(TrainingInterrupted, match="the model so far is in"):
+        pressed.setattr(StageInputs, "prior", _press_ctrl_c)
+        run(tmp_path)
+    summary = json.loads((tmp_path / "training_summary.json").read_text())
+    assert [stage["name"] for stage in summary["stages"]] == ["extractor"]
 
 
 def test_a_resumed_run_is_the_one_that_was_begun(tmp_path):

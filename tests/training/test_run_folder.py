@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from pathlib import Path
@@ -142,6 +143,28 @@ def test_what_is_no_file_of_a_run_is_left_alone(tmp_path):
     (tmp_path / "stages" / "run.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match=r"run.json is damaged"):
         RunFolder(tmp_path).begin({}, model(0))
+
+
+@pytest.mark.parametrize(("key", "value", "named"), [
+    ("model", ["../../precious.txt"], "model"), ("model", ["/precious.txt"], "model"), ("model", [".."], "model"),
+    ("model", [""], "model"), ("model", "README.md", "model"), ("model", [3], "model"), ("model", None, "model"),
+    ("stages", [".."], "stages"), ("stages", ["../elsewhere"], "stages"), ("stages", [None], "stages"),
+    ("stages", "prior", "stages"), ("identity", {"stages": [".."]}, "identity.stages"),
+    ("identity", {"stages": 3}, "identity.stages"), ("identity", ["stages"], "identity"), ("facts", [1], "facts"),
+    ("finished", "no", "finished"), ("begun", 1, "begun"),
+])  # fmt: skip
+def test_what_no_run_says_of_itself_is_refused_by_its_key(key, value, named, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({"stages": ["prior"]}, model(0))
+    said = json.loads((folder.stages / "run.json").read_text()) | {key: value}
+    (folder.stages / "run.json").write_text(json.dumps(said))
+    put(tmp_path, ["precious.txt", "elsewhere/result.json", "run/result.json", "run/model/config.json"])
+    before = files(tmp_path)
+    for settings in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(ValueError, match=rf"`{named}( of .*/run.json` |` of .*/run.json )must be ") as found:
+            RunFolder(tmp_path / "run", **settings).begin({"stages": ["prior"]}, model(0))
+        assert "\n" not in str(found.value)
+    assert files(tmp_path) == before
 
 
 def test_a_run_that_was_killed_before_it_had_marked_anything_is_begun(tmp_path):

@@ -4,10 +4,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+
+from ..modalities.readers.columns import users_transform
 
 ROWS = 1000  # that are read at once
 NO_FILES = ("/proc/", "/sys/", "/dev/")  # what the system shows as files, which need not end
@@ -17,30 +19,38 @@ _READ: dict[str, str] = {}
 PATH = re.compile(r"(?s)(.*[/\\].*|[^\n]*\.\w{1,5})")  # what a text must look like to be looked for as a file
 
 
-def data_facts(dataset) -> str:
+def data_facts(dataset, columns: Collection[str] | None = None) -> str:
     """A digest of what can be told of a dataset without reading it.
 
     That is what `datasets` calls its fingerprint, and size, times and place on the disk of each file behind it. While
     they are the same, the contents are. When they differ, the contents may still be the same: a file may have been
     touched, or moved.
+
+    Args:
+        columns: those whose texts may be the paths of files that are read, all if `None`.
     """
+    columns = _looked_at(dataset, columns)
     told = hashlib.sha256(reference(dataset).encode())
     for source in () if hasattr(dataset, "_fingerprint") else _sources(dataset):
-        told.update((source if isinstance(source, str) else data_facts(source)).encode())
-    for path in sorted({*_cache_files(dataset), *_files_behind(dataset)}):
+        told.update((source if isinstance(source, str) else data_facts(source, columns)).encode())
+    for path in sorted({*_cache_files(dataset), *_files_behind(dataset, columns)}):
         found = os.stat(path)
         told.update(json.dumps([path, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]).encode())
     return told.hexdigest()
 
 
-def data_contents(dataset) -> str:
+def data_contents(dataset, columns: Collection[str] | None = None) -> str:
     """A digest of the contents of a dataset: its rows in their order, and the files that they, or a stream, refer to.
 
     Of a stream, the rows are told by its files, or by the datasets that it is made of. Of one from elsewhere, it can
     tell only the addresses of the files and its first example, and of any stream not what a `map` or `filter` makes of
     examples further on.
+
+    Args:
+        columns: as [`data_facts`] takes them; the rows are those of all columns.
     """
-    if (facts := data_facts(dataset)) not in _READ:
+    columns = _looked_at(dataset, columns)
+    if (facts := data_facts(dataset, columns)) not in _READ:
         told = hashlib.sha256()
         if hasattr(dataset, "_fingerprint"):
             _read_rows(dataset, told)
@@ -48,9 +58,9 @@ def data_contents(dataset) -> str:
             told.update(reference(dataset).encode())
             for source in _sources(dataset):
                 is_file = isinstance(source, str) and os.path.isfile(source)  # which may be in another folder now
-                text = source if isinstance(source, str) else data_contents(source)
+                text = source if isinstance(source, str) else data_contents(source, columns)
                 told.update((os.path.basename(source) if is_file else text).encode())
-        for path in sorted(set(_files_behind(dataset))):
+        for path in sorted(set(_files_behind(dataset, columns))):
             told.update(f"{os.path.basename(path)} {os.path.getsize(path)} ".encode())
             _read_file(path, told)
         _READ[facts] = told.hexdigest()
@@ -98,28 +108,47 @@ def _cache_files(dataset) -> list[str]:
     return [os.path.abspath(each["filename"]) for each in getattr(dataset, "cache_files", ())]
 
 
-def _files_behind(dataset) -> Iterator[str]:
+def _looked_at(dataset, columns: Collection[str] | None) -> Collection[str] | None:
+    """`columns`, or all of them where a function makes what is read, of whatever columns it likes."""
+    if hasattr(dataset, "_fingerprint"):
+        made = users_transform(dataset) is not None
+    else:
+        made = any(hasattr(each, "function") for each in _steps(dataset))
+    return None if made else columns
+
+
+def _files_behind(dataset, columns: Collection[str] | None) -> Iterator[str]:
     """The local files that the rows refer to, or that a stream reads."""
     if hasattr(dataset, "_fingerprint"):
-        for column in dataset.data.columns:
-            yield from _existing(path for chunk in column.chunks for path in _paths(chunk))
+        for name in dataset.data.column_names:
+            if columns is None or name in columns:
+                yield from _existing(path for chunk in dataset.data.column(name).chunks for path in _paths(chunk))
         return
     yield from _existing(source for source in _sources(dataset) if isinstance(source, str))
     if dataset.features is not None:
         dataset = dataset.decode(False)
-    if any(True for example in dataset.take(1) for _ in _existing(_named(example))):  # else they are not read for it
+
+    def behind(example: dict[str, Any]) -> Iterator[str]:
+        return _existing(_named([value for name, value in example.items() if columns is None or name in columns]))
+
+    if any(True for example in dataset.take(1) for _ in behind(example)):  # else they are not read for it
         for example in dataset:
-            yield from _existing(_named(example))
+            yield from behind(example)
 
 
 def _sources(stream) -> list[Any]:
     """What a stream reads: the paths or addresses of files, and datasets."""
-    found, waiting = [], [stream._ex_iterable]
-    while waiting:
-        each = waiting.pop()
-        waiting += [getattr(each, "ex_iterable", None), *getattr(each, "ex_iterables", ())] if each is not None else []
-        found += _leaves(getattr(each, "kwargs", {}))
+    found = [leaf for each in _steps(stream) for leaf in _leaves(getattr(each, "kwargs", {}))]
     return sorted(each for each in found if isinstance(each, str)) + [e for e in found if not isinstance(e, str)]
+
+
+def _steps(stream) -> Iterator[Any]:
+    """What a stream is made of, from its end to what it reads."""
+    waiting = [stream._ex_iterable]
+    while waiting:
+        if (each := waiting.pop()) is not None:
+            yield each
+            waiting += [getattr(each, "ex_iterable", None), *getattr(each, "ex_iterables", ())]
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -13,17 +13,28 @@ from transformers import PreTrainedModel
 from ..modalities import Modality
 from .contents import data_contents, data_facts, reference
 
+PASSING = ("_name_or_path", "name_or_path", "transformers_version", "dtype", "is_local", "local_files_only")
+OF_SAVING = ("architectures", "auto_map")  # which saving writes into the config of the model at hand
+
 
 def config_text(config) -> str:
     """A configuration without where it came from and what wrote it."""
-    return json.dumps(_described(config.to_dict()), sort_keys=True, default=str)
+    return _config_text(config, PASSING + OF_SAVING)
 
 
-def _described(value):
+def older_config_text(config) -> str:
+    """The same as older versions had it."""
+    return _config_text(config, PASSING)
+
+
+def _config_text(config, passing: Sequence[str]) -> str:
+    return json.dumps(_described(config.to_dict(), passing), sort_keys=True, default=str)
+
+
+def _described(value, passing: Sequence[str] = PASSING):
     if not isinstance(value, dict):
         return value
-    passing = ("_name_or_path", "name_or_path", "transformers_version", "dtype", "is_local", "local_files_only")
-    return {str(name): _described(each) for name, each in value.items() if name not in passing}
+    return {str(name): _described(each, passing) for name, each in value.items() if name not in passing}
 
 
 def fingerprint(
@@ -45,14 +56,16 @@ def fingerprint(
         "configuration": config_text(model.config),
         "preprocessing": _preprocessing(modality),
     }
-    parts = {name: hashlib.sha256(text.encode()) for name, text in texts.items()} | {"weights": weights}
-    found = {name: digest.hexdigest() for name, digest in parts.items()} | {"data": _data(dataset, column, known)}
-    return dict(sorted(found.items()))
+    found = {name: _digest(text) for name, text in texts.items()} | {"weights": weights.hexdigest()}
+    older = _digest(older_config_text(model.config))
+    if any(each["fingerprint"].get("configuration") == older for each in known):
+        found["configuration"] = older
+    return dict(sorted((found | {"data": _data(dataset, column, known)}).items()))
 
 
 def column_facts(dataset, column: str) -> str:
     """By what it is seen that a column has not changed, without reading it; see [`data_facts`]."""
-    return _digest(f"{data_facts(dataset)} {column}")
+    return _digest(f"{data_facts(dataset, [column])} {column}")
 
 
 def _data(dataset, column: str, known: Sequence[dict[str, Any]]) -> str:
@@ -61,7 +74,10 @@ def _data(dataset, column: str, known: Sequence[dict[str, Any]]) -> str:
         data = each["fingerprint"].get("data")
         if each.get("facts") == facts or (each.get("facts") is None and data == before):  # as older versions had it
             return data
-    return _digest(f"contents {data_contents(dataset)} {column}")
+    whole = _digest(f"contents {data_contents(dataset)} {column}") if known else None  # as older versions had it
+    if any(each["fingerprint"].get("data") == whole for each in known):
+        return whole
+    return _digest(f"contents {data_contents(dataset, [column])} {column}")
 
 
 def _digest(text: str) -> str:

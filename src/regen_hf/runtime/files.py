@@ -162,7 +162,10 @@ def remove_files(folder: Path, names: Collection[str]) -> None:
     """Removes these files of a folder, and the folder where nothing else is in it; nothing beyond a link."""
     if folder.is_symlink() or not folder.is_dir():
         return
+    inside = folder.resolve()
     for name in names:
+        if not (folder / name).parent.resolve().is_relative_to(inside):
+            continue
         if (place := folder / name).is_symlink() or place.is_file():
             place.unlink()
     with contextlib.suppress(OSError):  # it holds something else

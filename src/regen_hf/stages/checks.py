@@ -6,17 +6,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
-from ..cache.fingerprints import config_text
+from ..cache.fingerprints import config_text, older_config_text
 from ..modeling_regeneration import RegenerationModel
 from ..processing_regeneration import RegenerationProcessor
 from ..runtime.data_checks import is_stream
 from ..training.accelerators import check_precision
 from ..training.arguments import StageArguments
 from .data import RunData
+from .fitting import has_statistics
 from .lora import has_adapters
 
 
@@ -28,6 +28,7 @@ def check_stages(
     measure_statistics: bool = False,
 ) -> None:
     """Raises `ValueError` for arguments of [`train_regenerator`] that a stage could not follow or would not use."""
+    places = {"extractor": model.extractor, "prior": model.prior, "decoder": model.decoder_model, "joint": model}
     if not asked:
         raise ValueError("there is nothing to train: give arguments for at least one stage.")
     if "extractor" in asked and not model.extractor.is_trainable:
@@ -42,10 +43,14 @@ def check_stages(
         raise ValueError(f"`representations` are for prior and decoder alone; the stages asked for are {list(asked)}.")
     if measure_statistics and not asked.keys() - {"extractor"}:
         raise ValueError("`measure_statistics` is for the stages prior, decoder and joint, none of which is asked for.")
+    if measure_statistics and not any(map(has_statistics, (places[name] for name in asked.keys() - {"extractor"}))):
+        raise ValueError(
+            f"`measure_statistics` has no effect: what is trained of {type(model).__name__}, stages {list(asked)}, has "
+            "no statistics of Y′ or of Y."
+        )
     if measure_statistics and has_adapters(model):
         raise ValueError("`measure_statistics` cannot be had with adapters, which are saved without statistics.")
     varies = None in model.config.extractor_config.representation_spec.shape
-    places = {"extractor": model.extractor, "prior": model.prior, "decoder": model.decoder_model, "joint": model}
     for name, arguments in asked.items():
         check_precision(arguments)
         part = places[name]
@@ -65,21 +70,13 @@ def check_stages(
 
 def check_keepable(model: RegenerationModel, processor: RegenerationProcessor) -> None:
     """Raises `ValueError` for what could not be saved, or not be loaded again, once it is trained."""
-    weights, tied = model.state_dict(), "`model` has one tensor in two places, which cannot be saved: give each its own"
+    tied = "`model` has one tensor in two places, which cannot be saved: give each its own"
     try:
-        remove_tied_weights_from_state_dict(dict(weights), model)
+        remove_tied_weights_from_state_dict(dict(model.state_dict()), model)
     except RuntimeError as error:
         raise ValueError(f"{tied}. {error}") from error
     if not has_adapters(model):  # of which the regenerator below is not saved
-        with torch.device("meta"):
-            rebuilt = type(model)(copy.deepcopy(model.config)).state_dict()
-        shapes = [{name: tuple(tensor.shape) for name, tensor in each.items()} for each in (weights, rebuilt)]
-        if different := sorted(name for name, _ in shapes[0].items() ^ shapes[1].items()):
-            own, built = (each.get(different[0], "missing") for each in shapes)
-            raise ValueError(
-                f"`model` is not what its config builds, and could not be loaded again: {different[0]} is {own} in it "
-                f"and {built} in what is built."
-            )
+        model.checked()
     with tempfile.TemporaryDirectory() as folder:
         copy.deepcopy(model.config).save_pretrained(folder)  # which changes what it saves
         processor.save_pretrained(folder)
@@ -100,13 +97,19 @@ def identity(
     data: RunData,
     losses: Sequence[nn.Module],
     measure_statistics: bool = False,
+    begun: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the one that was begun, beside the contents of its datasets; stages
-    compare their arguments."""
+    compare their arguments.
+
+    Args:
+        begun: of a run that was begun with the same, as it was written.
+    """
+    older = older_config_text(model.config)
     return {
         "stages": list(asked),
         "columns": data.columns,
-        "model": config_text(model.config),
+        "model": older if (begun or {}).get("model") == older else config_text(model.config),
         "trained parameters": [name for name, p in model.named_parameters() if p.requires_grad],
         "adapters": {name: str(config) for name, config in getattr(model, "peft_config", {}).items()},
         "processor": repr((processor.source.to_dict(), processor.target.to_dict())),

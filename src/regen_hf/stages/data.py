@@ -60,14 +60,16 @@ class RunData:
         """
         contents, facts = {}, {}
         for name, part in {"dataset": self.pairs, "validation": self.validation, "unpaired": self.unpaired}.items():
-            facts[name] = None if part is None else data_facts(part)
+            columns = [self.target_column] if name == "unpaired" else self.columns
+            facts[name] = None if part is None else data_facts(part, columns)
             known, seen = begun.get("identity", {}).get(name), (begun.get("facts") or {}).get(name)
             if part is None or (known and seen == facts[name]):
                 contents[name] = None if part is None else known
             elif known and seen is None and known == reference(part):  # as older versions had it
                 contents[name] = known
             else:
-                contents[name] = data_contents(part)
+                whole = data_contents(part) if known else None  # as older versions had it
+                contents[name] = known if known and known == whole else data_contents(part, columns)
         return contents, facts
 
     def checked(self, model: RegenerationModel, processor: RegenerationProcessor, on_bad_example: str) -> "RunData":

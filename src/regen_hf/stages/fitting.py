@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 import torch
+from torch import nn
 
 from ..generators.sources.statistics import ChannelStatistics
 from ..parts.contracts import PreTrainedGenerator
@@ -62,6 +63,11 @@ class StatisticsFitting:
                 each.std.copy_(std)
         self.measured |= set(found) - kept.keys()
 
+    def loaded(self, part: nn.Module) -> None:
+        """Takes the statistics of a part whose stage was finished before for those that it has measured."""
+        if self.again:
+            self.measured |= {module for module in part.modules() if isinstance(module, ChannelStatistics)}
+
     def _keeps(self, statistics: ChannelStatistics) -> bool:
         return self.fixed or (statistics.known and (not self.again or statistics in self.measured))
 
@@ -70,6 +76,11 @@ class StatisticsFitting:
             return False
         known = (torch.as_tensor(each).to(statistics.mean).expand(len(statistics.mean)) for each in self.stale)
         return all(map(torch.equal, (statistics.mean, statistics.std), known))
+
+
+def has_statistics(part: nn.Module) -> bool:
+    """Whether there is something to measure for a part."""
+    return any(isinstance(module, ChannelStatistics) for module in part.modules())
 
 
 def _first(batches: Iterable | None) -> Iterable | None:

@@ -76,7 +76,7 @@ def train_regenerator(
             `overwrite` is given, or something that no run made; before anything is trained.
         OSError: if `output_folder` cannot be written to or is in use, before anything is trained; or if its disk is
             full later, after which `resume` goes on.
-        TrainingInterrupted: on Ctrl-C or SIGTERM, after saving.
+        TrainingInterrupted: on Ctrl-C or SIGTERM, after saving what was trained.
     """
     asked = {"extractor": extractor, "prior": prior, "decoder": decoder, "joint": joint}
     asked = {name: arguments for name, arguments in asked.items() if arguments is not None}
@@ -96,8 +96,10 @@ def train_regenerator(
         stale = model.extractor.config.normalization if "extractor" in asked else None
         fitting = StatisticsFitting(measure_statistics, has_adapters(model), stale)
         run = _Run(model, processor, data, folder, samples, extractor_losses, report_to, license, fitting)
-        contents, facts = data.contents(folder.found or {})
-        common = identity(model, processor, asked, data, extractor_losses, measure_statistics) | contents
+        found = folder.found or {}
+        contents, facts = data.contents(found)
+        begun = found.get("identity")
+        common = identity(model, processor, asked, data, extractor_losses, measure_statistics, begun) | contents
         folder.begin(common, run.learners, facts)
         return run.train(asked)
 
@@ -110,6 +112,7 @@ class _Run:
         self.inputs = StageInputs(model, processor, data, folder.path / "representations", fitting)
         self.output = RunOutput(model, processor, data, folder, samples, license)
         self.results: list[StageResult] = []
+        self.trained = False  # by this run; stages that were finished before are loaded
 
     @property
     def learners(self) -> nn.Module:
@@ -129,10 +132,13 @@ class _Run:
             for name, arguments in asked.items():
                 stages[name](arguments)
         except KeyboardInterrupt as interrupt:
-            self.output.save(self.results)
+            if self.trained or isinstance(interrupt, TrainingInterrupted):  # else the model is behind what is saved
+                self.output.save(self.results)
+                state = f"the model so far is in {self.folder.model}"
+            else:
+                state = "nothing was trained yet, so that what is saved stays as it was"
             raise TrainingInterrupted(
-                f"training was interrupted; the model so far is in {self.folder.path / 'model'}, and `resume=True` "
-                "(`--resume`) goes on from here."
+                f"training was interrupted; {state}, and `resume=True` (`--resume`) goes on from here."
             ) from interrupt
         self.output.save(self.results, finished=True)
         return self.results
@@ -170,13 +176,16 @@ class _Run:
             return shown
 
         result = load_finished(module, folder, arguments) if self.folder.resume else None
-        if result is None:
+        if result is not None:
+            self.inputs.fitting.loaded(module)
+        else:
             seed_all(arguments.seed)  # of what a dataset's own transform draws
             data, validation = read()
             result = train(
                 module, data, arguments, name, evaluate=evaluate, validation=validation, folder=folder,
                 resume=self.folder.resume, report_to=self.report_to,
             )  # fmt: skip
+            self.trained = True
         self.results.append(result)
 
 

@@ -1,4 +1,4 @@
 """One accelerate loop for every stage, and what it is made of; it knows nothing of regeneration.
 
-May import runtime.
+May import parts and runtime.
 """

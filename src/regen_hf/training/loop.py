@@ -28,7 +28,7 @@ from .checkpoints import (
     save_finished,
 )
 from .evaluation import Evaluation
-from .interruption import StopAfterStep
+from .interruption import StopAfterStep, TrainingInterrupted
 from .optimizers import averaged, make_average, make_optimizers, make_schedule
 from .sharding import copy_weights, is_sharded, sharding_copy
 from .trackers import check_trackers, start_trackers
@@ -68,7 +68,8 @@ def train(
     Raises:
         FloatingPointError: if the loss or weights are NaN or infinite.
         ValueError: if `resume` finds a stage that was begun with other arguments, naming them.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, after a whole step.
+        TrainingInterrupted: on Ctrl-C or SIGTERM, after a whole step; a `KeyboardInterrupt` before the module holds
+            what it goes on from.
     """
     if folder is None and (resume or report_to):
         raise ValueError(f"`folder` is missing: `{'resume' if resume else 'report_to'}` needs one.")
@@ -88,7 +89,10 @@ def train(
     except BaseException:
         loop.release()
         raise
-    return loop.run()
+    try:
+        return loop.run()
+    except KeyboardInterrupt as interrupt:
+        raise TrainingInterrupted(f"{name} was interrupted at step {loop.progress.step}.") from interrupt
 
 
 class _Loop:

@@ -6,10 +6,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 
+from ..parts.foreign_files import check_plain_name, check_subfolder
+from ..parts.settings import shown
 from ..runtime.files import (
     check_output_folder,
     disk_errors_told,
@@ -75,13 +78,15 @@ class RunFolder:
             yield self
 
     def _check_free(self) -> None:
-        links = [name for name in (*OF_A_RUN, *(f"stages/{stage}" for stage in self._stages())) if self._is_link(name)]
+        found = self.found
+        places = (*OF_A_RUN, *(f"stages/{stage}" for stage in _stages_of(found)))
+        links = [name for name in places if (self.path / name).is_symlink()]
         if links:
             raise ValueError(
                 f"{self.path / links[0]} is a link, which a run does not write through: move it away, or give another "
                 "output folder."
             )
-        if self.found is None:
+        if found is None:
             for name in OF_A_RUN:
                 if (holds := self._holds(self.path / name)) is not None:
                     raise ValueError(
@@ -89,14 +94,11 @@ class RunFolder:
                         "it away, or give another folder."
                     )
         elif not self.resume and not self.overwrite:
-            state = "" if self.found["finished"] else " that is not finished"
+            state = "" if found["finished"] else " that is not finished"
             raise ValueError(
                 f"{self.path} holds a run{state}: pass `resume=True` (`--resume`) to go on with it, or "
                 "`overwrite=True` (`--overwrite`) to begin anew in its place."
             )
-
-    def _is_link(self, name: str) -> bool:
-        return (self.path / name).is_symlink()
 
     def _holds(self, place: Path) -> str | None:
         """Something in a place, but for what a run leaves that was killed before it marked anything."""
@@ -115,8 +117,9 @@ class RunFolder:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is damaged: {error}") from error
-        if not isinstance(found, dict) or not isinstance(found.get("identity"), dict) or "finished" not in found:
+        if not isinstance(found, dict) or "identity" not in found or "finished" not in found:
             raise ValueError(f"{path} is no file of a run: move it away, or give another output folder.")
+        _check_found(found, path)
         return found
 
     def begin(self, identity: dict[str, Any], model: torch.nn.Module, facts: Mapping[str, Any] | None = None) -> None:
@@ -146,8 +149,8 @@ class RunFolder:
         self.resume = False
         processes().wait_for_everyone()  # all have looked before it is written
         if processes().is_main_process:
-            before = self._stages()
-            own = {"finished": False, "identity": identity, "facts": facts, "model": sorted(self.model_files)}
+            before, files = _stages_of(found), self._model_files(found or {})
+            own = {"finished": False, "identity": identity, "facts": facts, "model": sorted(files)}
             self.stages.mkdir(parents=True, exist_ok=True)
             # first of all, so that whatever is there from now on is known to be a run's
             save_json(
@@ -161,12 +164,15 @@ class RunFolder:
 
     def note_model(self, names: Iterable[str]) -> None:
         """Marks files of `model/` as the run's own; for the main process, before they are there."""
-        save_json(self.stages / RUN, {**self.found, "model": sorted({*self.model_files, *names})})
+        found = self.found
+        save_json(self.stages / RUN, {**found, "model": sorted({*self._model_files(found), *names})})
 
     @property
     def model_files(self) -> list[str]:
         """The files of `model/` that runs have made; of a run by an older version, which noted none, by their names."""
-        found = self.found or {}
+        return self._model_files(self.found or {})
+
+    def _model_files(self, found: dict[str, Any]) -> list[str]:
         if found and "model" not in found and self.model.is_dir():
             return [name for name in files_below(self.model) if re.fullmatch(OLDER_MODEL, name)]
         return found.get("model", [])
@@ -174,19 +180,42 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run that is there has nothing left to do."""
-        return bool(self.found and self.found["finished"])
+        return (self.found or {"finished": False})["finished"]
 
     def finish(self) -> None:
         """Marks the run as finished; for the main process."""
-        for stage in self._stages():
+        found = self.found
+        for stage in _stages_of(found):
             remove_checkpoints(self.stages / stage)
-        save_json(self.stages / RUN, {**self.found, "finished": True})
+        save_json(self.stages / RUN, {**found, "finished": True})
 
-    def _stages(self) -> list[str]:
-        """The stages of the run that is there, and of those before it that were not cleared away; plain names."""
-        found = self.found or {}
-        names = found.get("stages", found.get("identity", {}).get("stages", []))
-        return [name for name in names if isinstance(name, str) and Path(name).name == name]
+
+def _stages_of(found: dict[str, Any] | None) -> list[str]:
+    """The stages of the run that is there, and of those before it that were not cleared away."""
+    found = found or {}
+    return found.get("stages", found.get("identity", {}).get("stages", []))
+
+
+def _check_found(found: dict[str, Any], path: Path) -> None:
+    """Raises `ValueError` for what no run says of itself, since files are replaced and removed by what it says."""
+    identity = found["identity"]
+    kinds = {
+        "identity": (dict,), "finished": (bool,), "begun": (bool,), "stages": (list,), "model": (list,),
+        "facts": (dict, NoneType),
+    }  # fmt: skip
+    for key, allowed in kinds.items():
+        if key in found and not isinstance(found[key], allowed):
+            raise ValueError(f"`{key}` of {path} must be a {allowed[0].__name__}, got {shown(found[key])}.")
+    stages = {"stages": found.get("stages", []), "identity.stages": identity.get("stages", [])}
+    for key, names in stages.items():
+        if not isinstance(names, list):
+            raise ValueError(f"`{key}` of {path} must be a list, got {shown(names)}.")
+        for name in names:
+            check_plain_name(f"{key} of {path}", name)
+    for name in found.get("model", []):
+        if not name:
+            raise ValueError(f"`model` of {path} must be paths of files within the folder, got {shown(name)}.")
+        check_subfolder(f"model of {path}", name)
 
 
 def _remove_stage(folder: Path) -> None:

@@ -55,6 +55,14 @@ def _transform(dataset) -> Callable[[dict], dict] | None:
     return form["format_kwargs"].get("transform") if form.get("type") == "custom" else None
 
 
+def users_transform(dataset) -> Callable[[dict], dict] | None:
+    """The same without what [`leave_undecoded`] puts before it."""
+    found = _transform(dataset)
+    while isinstance(found, _Images):
+        found = found.transform
+    return found
+
+
 def _parts(feature: Any) -> list:
     from datasets import LargeList, List
 
