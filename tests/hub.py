@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 COMMIT = "0" * 39 + "1"
+UNAVAILABLE: set[str] = set()  # names of files that cannot be had at the moment
 API = re.compile(r"/api/(?P<type>models|datasets)/(?P<name>[^/]+/[^/]+)(/(?P<action>[^/]+)(/(?P<rest>.*))?)?")
 
 
@@ -136,6 +137,9 @@ def make_handler(root: Path):
         do_HEAD = do_GET
 
         def answer_file(self, file: Path):
+            if file.name in UNAVAILABLE:
+                self.answer(501)  # which the client does not ask for again and again
+                return
             if not file.is_file():
                 self.answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
                 return

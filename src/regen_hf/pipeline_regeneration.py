@@ -11,7 +11,8 @@ from transformers.pipelines.base import ChunkPipeline
 
 from .modalities.readers.columns import undecoded
 from .parts.generation import Randomness, as_generator, rows_of
-from .parts.pushing import Pushed
+from .parts.part import SAVING
+from .parts.pushing import Pushed, asked_of_hub
 from .processing_regeneration import RegenerationProcessor
 
 
@@ -103,28 +104,25 @@ class RegenerationPipeline(Pushed, ChunkPipeline):
                 result["representations"] = shown
         return results[0] if num_return_sequences is None else results
 
-    def save_pretrained(
-        self,
-        save_directory: str | os.PathLike,
-        push_to_hub: bool = False,
-        repo_id: str | None = None,
-        max_shard_size: int | str = "50GB",
-        **hub,
-    ) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
         """Saves the model and the processor; no code of the pipeline, which comes with the library.
 
         Args:
-            push_to_hub: then upload both as one commit; `hub` are arguments of [`RegenerationPipeline.push_to_hub`].
-            repo_id: on the Hub; the name of the folder if `None`.
-            max_shard_size: of a file of weights.
+            push_to_hub: then upload both as one commit.
+            kwargs: what the model's `save_pretrained` takes, such as `variant` and `max_shard_size`; and, with
+                `push_to_hub`, arguments of [`RegenerationPipeline.push_to_hub`]. `repo_id` is the name of the folder
+                where it is not said.
+
+        Raises:
+            TypeError: for an argument that has no effect.
         """
-        if not push_to_hub and (hub or repo_id):
-            raise TypeError(f"`{next(iter(hub), 'repo_id')}` has no effect without `push_to_hub=True`.")
-        self.model.save_pretrained(save_directory, max_shard_size=max_shard_size)
-        self.processor.save_pretrained(save_directory)
-        if push_to_hub:
-            name = repo_id or os.path.basename(os.path.abspath(save_directory))
-            self.push_to_hub(name, max_shard_size=max_shard_size, **hub)
+        own = {name: kwargs.pop(name) for name in SAVING if name in kwargs}
+        hub = asked_of_hub(save_directory, push_to_hub, kwargs, saving=own)
+        self.model.save_pretrained(save_directory, **own)
+        if own.get("is_main_process", True):
+            self.processor.save_pretrained(save_directory)
+            if push_to_hub:
+                self.push_to_hub(**hub)
 
     @property
     def home(self) -> str:

@@ -11,8 +11,8 @@ from transformers.utils import PROCESSOR_NAME
 from .modalities import Modality
 from .parts.contracts import _LocalClass
 from .parts.foreign_files import check_described, check_files, place_of
-from .parts.pushing import Pushed
-from .parts.saving import asked_of_hub, read_whole, saved_into
+from .parts.pushing import Pushed, asked_of_hub
+from .parts.saving import read_whole, saved_into
 
 SUBFOLDERS = {"source": "", "target": "target"}  # where each side keeps what it saves, such as a tokenizer
 

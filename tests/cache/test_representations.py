@@ -135,6 +135,14 @@ def test_a_description_that_says_what_cannot_be_is_refused_by_its_key(key, value
     assert len(str(found.value)) < 500
 
 
+def test_what_a_description_says_is_shown_where_it_fits_in_a_line(tmp_path):
+    write(tmp_path / "cache")
+    path = tmp_path / "cache" / "representations.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "rate": "fifty of them in each second of it"}))
+    with pytest.raises(ValueError, match=r"`rate` must be .*, got 'fifty of them in each second of it'\."):
+        RepresentationCache(tmp_path / "cache")
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[1]", "\xff"])
 def test_a_description_that_cannot_be_read_is_refused(text, tmp_path):
     (tmp_path / "representations.json").write_text(text, encoding="latin-1")

@@ -118,6 +118,7 @@ def test_what_is_wrong_is_told_in_one_line(argv, message, refused):
 WRONG_FILES = {
     "unknown key": ("learning_rat: 1", "given.yaml has 'learning_rat', which is no argument; is it 'learn"),
     "help in the file": ("help: true", "has 'help', which is no argument"),
+    "long": (f"seed: [{'x' * 999}]", r"`seed` must be a single value, got \['x+\.\.\.x{50,}'\]"),
     "no list": ("samples: red heart", "`samples` must be a list, got 'red heart'"),
     "list": ("seed: [1]", r"`seed` must be a single value, got \[1\]"),
     "null": ("seed: null", "`seed` must be a single value, got None"),

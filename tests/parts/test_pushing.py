@@ -1,12 +1,15 @@
-"""What is uploaded, and how often, by a client whose requests are noted."""
+"""What is uploaded, and how often, by a client whose requests are noted or by the real one."""
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import tiny
+from hub import serve
 from huggingface_hub.errors import LocalEntryNotFoundError
-from transformers import pipeline
+from transformers import AutoModel, pipeline
 
 from regen_hf import RegenerationModel, RegenerationProcessor
 
@@ -16,15 +19,16 @@ MINE = "---\nlicense: mit\ntags:\n- mine\n---\n# Mine\n"
 @pytest.fixture
 def hub(monkeypatch):
     """The card on the Hub, and what was asked of it."""
-    hub = SimpleNamespace(card=None, repos=[], branches=[], commits=[])
-    load = huggingface_hub.ModelCard.load
+    hub = SimpleNamespace(card=None, revisions=[], repos=[], branches=[], commits=[])
 
-    def load_card(place, **kwargs):
-        if place != "user/x":
-            return load(place, **kwargs)
-        if hub.card is None:
-            raise LocalEntryNotFoundError("there is none")
-        return huggingface_hub.ModelCard(hub.card)
+    def list_repo_files(self, repo_id, revision):
+        hub.revisions.append(revision)
+        return [".gitattributes"] if hub.card is None else [".gitattributes", "README.md"]
+
+    def download(self, repo_id, name, revision, local_dir):
+        hub.revisions.append(revision)
+        Path(local_dir, name).write_text(hub.card)
+        return os.path.join(local_dir, name)
 
     def create_repo(self, name, **asked):
         hub.repos.append((name, asked))
@@ -38,7 +42,8 @@ def hub(monkeypatch):
         hub.commits.append((repo_id, files, asked, self.token))
         return "the commit"
 
-    monkeypatch.setattr(huggingface_hub.ModelCard, "load", load_card)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", list_repo_files)
+    monkeypatch.setattr(huggingface_hub.HfApi, "hf_hub_download", download)
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
     monkeypatch.setattr(huggingface_hub.HfApi, "create_branch", lambda self, *a, **k: hub.branches.append(k["branch"]))
     monkeypatch.setattr(huggingface_hub.HfApi, "create_commit", create_commit)
@@ -71,7 +76,8 @@ def test_model_and_processor_are_one_commit_with_the_card_of_their_folder(hub, s
 @pytest.mark.parametrize("kind", [RegenerationModel, RegenerationProcessor])
 def test_a_card_on_the_hub_stays(kind, hub, saved):
     hub.card = MINE.replace("Mine", "Theirs")
-    kind.from_pretrained(saved).push_to_hub("user/x", tags=["more"])
+    kind.from_pretrained(saved).push_to_hub("user/x", tags=["more"], revision="other")
+    assert hub.revisions == ["other", "other"]
     (_, files, _, _), = hub.commits  # fmt: skip
     assert files["README.md"].decode() == "---\nlicense: mit\ntags:\n- mine\n- more\n---\n# Theirs\n"
 
@@ -99,3 +105,43 @@ def test_what_is_saved_is_uploaded_as_one_commit_where_that_is_asked(hub, saved,
     assert len(hub.commits) == 1 and hub.repos == [("x", {"private": True, "exist_ok": True})]
     with pytest.raises(TypeError, match="`private` has no effect without `push_to_hub=True`"):
         pipe.save_pretrained(tmp_path / "x", private=True)
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """The folder of a Hub on loopback, for the real client in this process."""
+    with serve(tmp_path) as endpoint:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        yield tmp_path
+
+
+def test_weights_there_in_other_shards_go_in_the_same_commit(served):
+    model, there = tiny.diffusion_prior((4, 4, 4)), served / "user" / "x"
+    for value, size in ((1.0, "1GB"), (2.0, "20KB"), (3.0, "1GB")):
+        for parameter in model.parameters():
+            parameter.data.fill_(value)
+        model.push_to_hub("user/x", max_shard_size=size)
+        found = AutoModel.from_pretrained(there)
+        assert {float(each) for parameter in found.parameters() for each in parameter.detach().unique()} == {value}
+        (there / "model.own.safetensors").write_bytes(b"mine")
+        (there / "old").mkdir(exist_ok=True)
+        (there / "old" / "model.safetensors").write_bytes(b"mine")
+    assert not list(there.glob("*-of-*")) and not (there / "model.safetensors.index.json").exists()
+    assert (there / "model.own.safetensors").exists() and (there / "old" / "model.safetensors").exists()
+    assert (served / ".commits").read_text() == "user/x\n" * 3
+
+
+def test_a_card_that_cannot_be_read_is_not_replaced(served, monkeypatch):
+    import hub
+
+    there = served / "user" / "x"
+    there.mkdir(parents=True)
+    (there / "README.md").write_text(MINE)
+    monkeypatch.setattr(hub, "UNAVAILABLE", {"README.md"})
+    with pytest.raises(LocalEntryNotFoundError):
+        tiny.processor().push_to_hub("user/x")
+    assert [path.name for path in there.iterdir()] == ["README.md"] and (there / "README.md").read_text() == MINE

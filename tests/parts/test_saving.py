@@ -2,6 +2,8 @@
 
 import errno
 import os
+import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel
 
 from regen_hf import RegenerationConfig, RegenerationModel, RegenerationProcessor
-from regen_hf.parts.saving import asked_of_hub, read_whole, saved_into
+from regen_hf.parts.pushing import asked_of_hub
+from regen_hf.parts.saving import read_whole, saved_into
 
 
 def filled(value: float):
@@ -105,6 +108,42 @@ def test_a_full_disk_leaves_nothing_half_written(error, there, tmp_path, monkeyp
         filled(2.0).save_pretrained(folder)
     assert said.value.errno == errno.ENOSPC and "\n" not in str(said.value)
     assert contents(tmp_path) == before and folder.exists() is there
+
+
+def test_what_a_killed_save_was_writing_goes(tmp_path):
+    """And nothing else: not what another save is writing, nor a folder that is called so only."""
+    (tmp_path / ".saving-mine").mkdir()
+    (tmp_path / ".saving-mine" / "new").write_text("mine")
+    if (child := os.fork()) == 0:
+        with saved_into(tmp_path) as new:
+            (new / "model.safetensors").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.glob(".saving-*/*/model.safetensors"))) == 1
+    with saved_into(tmp_path) as new:
+        (new / "a").write_text("whole")
+        with saved_into(tmp_path) as other:
+            (other / "b").write_text("whole")
+    assert contents(tmp_path) == {".saving-mine/new": b"mine", "a": b"whole", "b": b"whole"}
+
+
+def test_what_a_killed_save_has_taken_away_stays(tmp_path):
+    with saved_into(tmp_path):
+        (scratch,) = tmp_path.glob(".saving-*")
+        shutil.copytree(scratch, left := tmp_path / ".saving-left")
+    (left / "old").mkdir()
+    (left / "old" / "config.json").write_text("old")
+    with saved_into(tmp_path):
+        assert (left / "old" / "config.json").exists()
+    (tmp_path / "config.json").write_text("new")
+    with saved_into(tmp_path):
+        assert not left.exists()
+
+
+def test_a_file_that_is_too_large_for_the_disk_is_said_in_a_line(tmp_path):
+    with pytest.raises(OSError, match="nothing was saved into .*: .*File too large") as said, saved_into(tmp_path):
+        raise OSError(errno.EFBIG, "File too large")
+    assert said.value.errno == errno.EFBIG and not list(tmp_path.iterdir())
 
 
 def test_a_file_takes_no_folders_place(tmp_path):
@@ -230,8 +269,6 @@ def test_what_has_no_effect_on_an_upload_is_refused(tmp_path):
 def test_each_argument_of_a_push_reaches_the_client(tmp_path, monkeypatch):
     import huggingface_hub
 
-    from regen_hf.parts import pushing
-
     called = {}
 
     def create_repo(self, repo_id, **kwargs):
@@ -240,15 +277,21 @@ def test_each_argument_of_a_push_reaches_the_client(tmp_path, monkeypatch):
 
     def create_commit(self, repo_id, operations, **kwargs):
         called["commit"] = kwargs
+        with next(each for each in operations if each.path_in_repo == "README.md").as_file() as file:
+            called["tags"] = huggingface_hub.ModelCard(file.read().decode()).data.tags
+
+    def list_repo_files(self, repo_id, **kwargs):
+        called["there"] = kwargs
+        return []
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
     monkeypatch.setattr(huggingface_hub.HfApi, "create_branch", lambda self, *_, **kwargs: called.update(branch=kwargs))
     monkeypatch.setattr(huggingface_hub.HfApi, "create_commit", create_commit)
-    card = type("Card", (), {"save": lambda self, path: None})()
-    monkeypatch.setattr(pushing, "_card", lambda *args: called.update(tags=args[-1]) or card)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", list_repo_files)
     filled(1.0).save_pretrained(tmp_path, push_to_hub=True, **ASKED)
     assert called["repo"]["private"] is True and called["token"] == "secret"
-    assert called["branch"]["branch"] == "other" and called["tags"] == ["a"]
+    assert called["branch"]["branch"] == "other" and called["tags"][-1] == "a"
+    assert called["there"] == {"revision": "other"}
     wanted = {key: ASKED[key] for key in ("create_pr", "commit_message", "commit_description", "revision")}
     assert {key: called["commit"][key] for key in wanted} == wanted
 

@@ -53,11 +53,13 @@ def test_what_is_not_its_own_stays(way, tmp_path):
         tmp_path / "b", same="old", gone="old", mine="mine", target__mine="mine", target__gone="old", other__mine="mine"
     )
     (tmp_path / "b" / "link").symlink_to(tmp_path / "nowhere")
-    with atomic_folder(tmp_path / "b", own=["same", "gone", "target/gone"]) as new:
+    (tmp_path / "b" / "empty" / "within").mkdir(parents=True)
+    put(tmp_path / "b", codes__gone="old")
+    with atomic_folder(tmp_path / "b", own=["same", "gone", "target/gone", "codes/gone"]) as new:
         put(new, same="new", more="new", target__same="new")
     mine = {"mine": "mine", "target/mine": "mine", "other/mine": "mine"}
     assert texts(tmp_path / "b") == {"same": "new", "more": "new", "target/same": "new", **mine}
-    assert (tmp_path / "b" / "link").is_symlink()
+    assert (tmp_path / "b" / "link").is_symlink() and (tmp_path / "b" / "empty" / "within").is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from ..parts.outputs import Representation, RepresentationSpec
+from ..parts.settings import shown
 from ..runtime.files import remove_files
 
 COLUMN, DESCRIPTION = "representation", "representations.json"
@@ -317,7 +317,7 @@ def _description(path: Path, place: str | os.PathLike) -> dict[str, Any]:
         raise FileNotFoundError(f"{place} holds no finished cache of representations.")
     for key, (good, wanted) in DESCRIBED.items():
         if not good(value := description.get(key)):
-            raise ValueError(f"{path} is damaged: `{key}` must be {wanted}, got {reprlib.repr(value)}.")
+            raise ValueError(f"{path} is damaged: `{key}` must be {wanted}, got {shown(value)}.")
     books, shape = description["num_codebooks"], description["shape"]
     if books > 1 and shape[:1] != [books]:
         raise ValueError(f"{path} is damaged: `num_codebooks` must be the first of `shape` {shape}, got {books}.")

@@ -4,10 +4,11 @@ import argparse
 import difflib
 import inspect
 import json
-import reprlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
+
+from ..parts.settings import shown
 
 MOST_VALUES = 100_000
 """In a file of arguments; a command has some fifty, and a list of paths some thousands."""
@@ -54,8 +55,8 @@ def make_parser(command: Callable[..., None]):
     for action in parser._actions:
         if action.dest in told:
             default = " (required)" if action.required else f" (default: {action.default})"
-            shown = action.required or not (action.default is None or action.default is False or action.default == [])
-            action.help = (told[action.dest] + (default if shown else "")).replace("%", "%%")
+            named = action.required or not (action.default is None or action.default is False or action.default == [])
+            action.help = (told[action.dest] + (default if named else "")).replace("%", "%%")
     parser.add_argument("--config", metavar="FILE", help="a YAML or JSON file of these arguments.")
     parser.error = refuse  # `main` says it
     return parser
@@ -102,13 +103,11 @@ def converted(parser: argparse.ArgumentParser, action: argparse.Action, value: A
     """A value of a file as its argument wants it: YAML takes `1e-3` for a text, and the word `no` for false."""
     many = action.nargs in ("*", "+")
     if many != isinstance(value, list) or (value is None and action.default is not None):
-        raise ValueError(
-            f"`{action.dest}` must be {'a list' if many else 'a single value'}, got {reprlib.repr(value)}."
-        )
+        raise ValueError(f"`{action.dest}` must be {'a list' if many else 'a single value'}, got {shown(value)}.")
     if isinstance(value, dict | None):
         return value
     if many and (nested := [each for each in value if isinstance(each, list | dict)]):
-        raise ValueError(f"`{action.dest}` must be a list of single values, got {reprlib.repr(nested[0])} in it.")
+        raise ValueError(f"`{action.dest}` must be a list of single values, got {shown(nested[0])} in it.")
     try:
         found = [parser._get_value(action, _as_text(each)) for each in (value if many else [value])]
     except argparse.ArgumentError as error:
@@ -122,7 +121,7 @@ def _as_text(value: Any) -> str:
 
 def unknown_argument(where: str, name: Any, known: Iterable[str]) -> ValueError:
     near = difflib.get_close_matches(str(name), known, n=1)
-    return ValueError(f"{where} has {name!r}, which is no argument{f'; is it {near[0]!r}?' if near else '.'}")
+    return ValueError(f"{where} has {shown(name)}, which is no argument{f'; is it {near[0]!r}?' if near else '.'}")
 
 
 def refuse(message: str) -> NoReturn:

@@ -16,7 +16,8 @@ from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME, ContextManagers
 
 from .foreign_files import check_described, check_files, place_of
 from .pretrained import HubReference, check_finite, commit_of, load_pretrained, marked_modules, one_dtype
-from .saving import asked_of_hub, read_whole, saved_into
+from .pushing import asked_of_hub
+from .saving import read_whole, saved_into
 
 SAVING = set(inspect.signature(PreTrainedModel.save_pretrained).parameters) - {
     "self", "save_directory", "push_to_hub", "token", "kwargs",

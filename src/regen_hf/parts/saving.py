@@ -2,64 +2,36 @@
 
 import contextlib
 import errno
-import inspect
 import os
+import platform
 import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-
-from .pushing import Pushed
 
 try:
     import fcntl
 except ImportError:  # no POSIX system: what is saved is still exchanged file by file
     fcntl = None
 
+OF_DISKS = (errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EFBIG)
 SCRATCH = ".saving-"
-WEIGHTS = re.compile(r"(model|adapter_model)(?P<variant>\.[^.-]+)?(-\d{5}-of-\d{5})?\.safetensors")
-INDEX = re.compile(r"model\.safetensors\.index(?P<variant>\.[^.]+)?\.json")
+OWNER = ".regen_hf_saving"  # marks such a folder, and is locked for as long as somebody writes into it
+WEIGHTS = re.compile(r"(model|adapter_model)(?P<variant>\.[^./-]+)?(-\d{5}-of-\d{5})?\.safetensors")
+INDEX = re.compile(r"model\.safetensors\.index(?P<variant>\.[^./]+)?\.json")
 ATTEMPTS = 3
-PUSHING = set(inspect.signature(Pushed.push_to_hub).parameters) - {"self"}
-
-
-def asked_of_hub(
-    folder: str | os.PathLike, push_to_hub: bool, given: dict[str, Any], saving: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """The arguments of `push_to_hub` among those that a `save_pretrained` was `given`.
-
-    Args:
-        folder: what is saved into; it names the repository where `repo_id` does not.
-        saving: those that say how the files are written.
-
-    Raises:
-        TypeError: for one that has no effect.
-    """
-    given = {name: value for name, value in given.items() if value is not None}
-    if given.pop("safe_serialization", True) is False:
-        raise TypeError("`safe_serialization` must be True: weights are never saved as a pickle.")
-    for name in given:
-        if name not in PUSHING:
-            raise TypeError(f"`{name}` is no argument of `save_pretrained`.")
-        if not push_to_hub and name != "max_shard_size":
-            raise TypeError(f"`{name}` has no effect without `push_to_hub=True`.")
-    saving = {name: value for name, value in (saving or {}).items() if value is not None}
-    if push_to_hub:
-        for name in saving.keys() - PUSHING - {"is_main_process"}:
-            raise TypeError(f"`{name}` has no effect on what `push_to_hub` uploads: save, and upload the folder.")
-    shards = {name: value for name, value in saving.items() if name in PUSHING}
-    return {"repo_id": os.path.basename(os.path.normpath(folder)), **given, **shards}
 
 
 @contextlib.contextmanager
 def saved_into(folder: str | os.PathLike) -> Iterator[Path]:
     """A new folder to write into, whose files take the places of those in `folder` when all went well.
 
-    Weights that an older save left in more or fewer shards go; everything else that is there stays. When something goes
-    wrong, `folder` is as it was.
+    Weights that an older save left in more or fewer shards go, and what a killed one was writing; everything else that
+    is there stays. When something goes wrong, `folder` is as it was.
 
     Raises:
         OSError: in one line, where the folder cannot be written to, or where its disk is full.
@@ -68,8 +40,8 @@ def saved_into(folder: str | os.PathLike) -> Iterator[Path]:
     there = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
-            new, old = Path(scratch, "new"), Path(scratch, "old")
+        with _scratch(folder) as scratch:
+            new, old = scratch / "new", scratch / "old"
             new.mkdir()
             yield new
             with _locked(folder, exclusive=True):
@@ -78,17 +50,53 @@ def saved_into(folder: str | os.PathLike) -> Iterator[Path]:
         if not there and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        if isinstance(error, OSError) and not full and error.errno not in (errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if isinstance(error, OSError) and not full and error.errno not in OF_DISKS:
             raise
         why = "its disk is full" if full else str(error)
         code = errno.ENOSPC if full else getattr(error, "errno", None) or errno.EIO
         raise OSError(code, f"nothing was saved into {folder}: {why}") from error
 
 
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which says whose it is, in the place of those that killed processes left."""
+    with contextlib.ExitStack() as stack:
+        with _locked(folder, exclusive=True):  # none is seen before its owner has it
+            _remove_left(folder)
+            scratch = tempfile.TemporaryDirectory(dir=folder, prefix=SCRATCH)
+            stack.callback(scratch.cleanup)
+            owner = Path(scratch.name, OWNER)
+            owner.write_text(platform.node(), encoding="utf-8")
+            stack.enter_context(_locked(owner, exclusive=True))
+        stack.callback(scratch.cleanup)  # before its owner lets go
+        yield Path(scratch.name)
+
+
+def _remove_left(folder: Path) -> None:
+    for left in folder.glob(f"{SCRATCH}*"):
+        if not left.is_symlink() and _is_left(left / OWNER):
+            old = left / "old"
+            taken = [file.relative_to(old) for file in old.rglob("*") if file.is_symlink() or file.is_file()]
+            if all(os.path.lexists(folder / name) for name in taken):  # else it may be all that there is
+                shutil.rmtree(left, ignore_errors=True)  # what is another user's stays
+
+
+def _is_left(owner: Path) -> bool:
+    """Whether the process of this machine that had this file is gone, where that can be known."""
+    if fcntl is None or not owner.is_file():
+        return False
+    try:
+        with open(owner, encoding="utf-8", errors="replace") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file.read(1000) == platform.node()
+    except OSError:  # it still has it, or has just removed it; or the file system has no locks
+        return False
+
+
 def _exchange(folder: Path, new: Path, old: Path) -> None:
     """Moves the files of `new` into `folder`, the configuration last; what was there is put back on any error."""
     names = sorted((file.relative_to(new) for file in new.rglob("*") if file.is_file()), key=_order)
-    stale = [Path(name) for name in os.listdir(folder) if Path(name) not in names and _is_stale(name, names)]
+    stale = [Path(name) for name in stale_weights(os.listdir(folder), names)]
     done: list[Path] = []
     try:
         for name in (*names, *stale):
@@ -125,21 +133,24 @@ def _order(name: Path) -> tuple[bool, bool, Path]:
     return name.name == "config.json", name.suffix == ".json", name
 
 
-def _is_stale(name: str, names: list[Path]) -> bool:
-    """Whether a file is of weights as they were saved before, and would be read beside those of `names`."""
-    found = WEIGHTS.fullmatch(name) or INDEX.fullmatch(name)
-    if found is None:
-        return False
-    own = [each for path in names if (each := WEIGHTS.fullmatch(str(path)))]
-    kind = found[1] if found.re is WEIGHTS else "model"
-    return any((each[1], each["variant"]) == (kind, found["variant"]) for each in own)
+def stale_weights(there: Iterable[str], names: Collection[Path]) -> list[str]:
+    """Which files are of weights as they were saved before, and would be read beside those of `names`."""
+    own = {(each[1], each["variant"]) for name in names if (each := WEIGHTS.fullmatch(name.as_posix()))}
+    return sorted(name for name in there if Path(name) not in names and _kind(name) in own)
+
+
+def _kind(name: str) -> tuple[str, str | None] | None:
+    """What weights a file is of, or an index of: `model` or `adapter_model`, and the variant."""
+    if found := WEIGHTS.fullmatch(name):
+        return found[1], found["variant"]
+    return ("model", found["variant"]) if (found := INDEX.fullmatch(name)) else None
 
 
 @contextlib.contextmanager
 def _locked(folder: str | os.PathLike, exclusive: bool) -> Iterator[None]:
     """Waits for who exchanges the files of a folder, or, where that is ourselves, for who reads them so."""
     with contextlib.ExitStack() as stack:
-        if fcntl is not None and os.path.isdir(folder):
+        if fcntl is not None and os.path.exists(folder):
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
             with contextlib.suppress(OSError):  # a file system that has no locks

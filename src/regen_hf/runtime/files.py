@@ -182,6 +182,9 @@ def files_below(folder: Path) -> list[str]:
 
 
 def _carry_over(old: Path, new: Path, own: Collection[str]) -> None:
+    for top, folders, files in os.walk(old):
+        if not folders and not files and not os.path.lexists(place := new / Path(top).relative_to(old)):
+            place.mkdir(parents=True)
     for name in files_below(old):
         if name in own or os.path.lexists(new / name):
             continue
