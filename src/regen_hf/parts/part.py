@@ -221,9 +221,7 @@ class Part:
         missing = [key for key in own.keys() & set(missing_keys) if not any(each.search(key) for each in later)]
         size = sum(own[key].nbytes for key in missing if key not in self.all_tied_weights_keys)
         if size > MOST_MISSING:
-            raise ValueError(
-                f"{size:,} bytes of weights are missing that the config describes, such as {min(missing)}."
-            )
+            raise ValueError(f"{size:,} bytes of weights are missing that the config has, such as {min(missing)}.")
         super()._move_missing_keys_from_meta_to_device(missing_keys, *args, **kwargs)
 
     def _keep_frozen(self) -> None:
