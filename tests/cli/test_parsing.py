@@ -168,3 +168,10 @@ def test_files_that_are_more_than_they_seem_are_refused(tmp_path, name, text, me
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=f"`config` .*{message}"):
         use_file(argparse.ArgumentParser(), tmp_path / name, set())
+
+
+@pytest.mark.parametrize("said", ["true", "'yes'"])
+def test_code_is_trusted_on_the_command_line_only(said, run, tmp_path):
+    (tmp_path / "train.yaml").write_text(f"{CONFIG}trust_remote_code: {said}\n")
+    found = run("train", "--config", tmp_path / "train.yaml", "--output_folder", tmp_path / "out")
+    assert found.status and "`trust_remote_code` runs code, so it is not taken from `config`" in found.error

@@ -17,11 +17,20 @@ from regen_hf import (
     RegenerationConfig,
     RegenerationModel,
     RegenerationProcessor,
+    TextModality,
     add_lora,
     load_extractor,
     load_generator,
 )
-from regen_hf.parts.foreign_files import check_described, check_files, check_plain_name, check_subfolder, place_of
+from regen_hf.parts import foreign_files, part
+from regen_hf.parts.foreign_files import (
+    check_described,
+    check_files,
+    check_plain_name,
+    check_subfolder,
+    place_of,
+    read_json,
+)
 from regen_hf.parts.outputs import RepresentationSpec
 from regen_hf.parts.pretrained import load_pretrained
 
@@ -297,3 +306,126 @@ def test_files_of_a_tokenizer_are_named_plainly(tmp_path):
 def test_what_says_where_a_model_is():
     asked = {"token": "t", "proxies": {}, "dtype": "auto", "revision": "main"}
     assert place_of(asked) == {"token": "t", "proxies": {}, "revision": "main"}
+
+
+def described_tokenizer(folder: Path, file: str = "tokenizer_config.json", **described) -> str:
+    tiny.processor().save_pretrained(folder)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "BertTokenizer", "pad_token": "[PAD]"})
+    )
+    (folder / file).write_text(json.dumps({**read_json(folder / "tokenizer_config.json"), **described}))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "described, match",
+    [
+        ({"vocab": "/x/outside/vocab.txt"}, "`vocab` of .* must be a mapping or a list, got '/x/outside/vocab.txt'"),
+        ({"vocab": 3}, "`vocab` of .* must be a mapping or a list, got 3"),
+        ({"merges": "merges.txt"}, "`merges` of .* must be a mapping or a list, got 'merges.txt'"),
+        ({"init_inputs": ["/x/vocab.txt"]}, "`init_inputs` of .* must be empty"),
+        ({"merges_file": "../merges.txt"}, "`merges_file of .* must be a plain name"),
+        ({"sp_model_kwargs": {"model_file": "/x/spm.model"}}, "`sp_model_kwargs.model_file of .* must be a plain name"),
+        (
+            {"sudachi_kwargs": {"sudachi_resource_dir": "/x"}},
+            "`sudachi_kwargs.sudachi_resource_dir of .* must be",
+        ),
+    ],
+)
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_a_tokenizer_is_made_of_no_files_elsewhere(described, match, file, tmp_path):
+    folder = described_tokenizer(tmp_path, file, **described)
+    with pytest.raises(ValueError, match=match):
+        RegenerationProcessor.from_pretrained(folder)
+
+
+def test_a_tokenizer_in_a_repository_is_looked_at_too(tmp_path, monkeypatch):
+    folder = described_tokenizer(tmp_path / "user" / "name", vocab="/x/outside/vocab.txt")
+    looked_up = lambda name, file, **place: str(Path(folder, file)) if Path(folder, file).exists() else None  # noqa: E731
+    monkeypatch.setattr(foreign_files, "cached_file", looked_up)
+    with pytest.raises(ValueError, match="`vocab` of tokenizer_config.json of user/name must be a mapping or a list"):
+        TextModality.load("user/name", {"max_length": 4}, revision="0" * 40)
+
+
+def test_what_a_tokenizer_says_of_its_past_is_no_path(tmp_path):
+    tiny.processor().save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    past = {
+        "name_or_path": "/a/b",
+        "tokenizer_file": "/a/b.json",
+        "special_tokens_map_file": "/a/c",
+        "vocab_file": None,
+    }
+    file.write_text(json.dumps({**read_json(file), **past, "vocab": {"a_file": 0}, "init_inputs": []}))
+    assert RegenerationProcessor.from_pretrained(tmp_path).source.max_length
+
+
+@pytest.mark.parametrize("linked", ["additional_chat_templates", "additional_chat_templates/a.jinja"])
+def test_templates_of_a_tokenizer_stay_in_their_folder(linked, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a.jinja").write_text("a secret")
+    tiny.processor().save_pretrained(tmp_path / "processor")
+    link = tmp_path / "processor" / linked
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / "outside" / ("a.jinja" if link.suffix else ""))
+    with pytest.raises(ValueError, match="additional_chat_templates.* is a link that leads out of its folder"):
+        RegenerationProcessor.from_pretrained(tmp_path / "processor")
+
+
+@pytest.mark.parametrize("changed", [{"r": 2**25}, {"rank_pattern": {"query": 2**25}}])
+def test_ranks_of_an_adapter_are_those_of_its_weights(changed, tmp_path, adapted):
+    with pytest.raises(ValueError, match="of adapter_config.json is 33554432, but its weights are of at most"):
+        RegenerationModel.from_pretrained(adapter(tmp_path, adapted, **changed))
+
+
+def test_weights_of_an_adapter_are_floats(tmp_path, adapted):
+    folder = Path(adapter(tmp_path, adapted))
+    weights = {key: value.long() for key, value in load_file(folder / "adapter_model.safetensors").items()}
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="lora_.* of adapter_model.safetensors must be of floats, got I64"):
+        RegenerationModel.from_pretrained(folder)
+
+
+def with_a_weight_as(dtype: torch.dtype, folder: Path) -> None:
+    weights = load_file(weights_of(folder))
+    key = next(key for key, value in weights.items() if value.is_floating_point() and value.ndim > 1)
+    weights[key] = weights[key].to(dtype)
+    save_file(weights, weights_of(folder), metadata={"format": "pt"})
+
+
+def test_weights_are_floats_where_the_model_has_them(saved):
+    folder, load = saved
+    with_a_weight_as(torch.int32, folder)
+    with pytest.raises(ValueError, match="must have floats as .*, got I32"):
+        load()
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex values")
+@pytest.mark.parametrize("dtype, shown", [(torch.bool, "BOOL"), (torch.complex64, "C64"), (torch.uint8, "U8")])
+def test_weights_are_neither_truth_values_nor_complex(dtype, shown, code_prior, tmp_path):
+    shutil.copytree(code_prior, tmp_path, dirs_exist_ok=True)
+    with_a_weight_as(dtype, tmp_path)
+    with pytest.raises(ValueError, match=f"must have floats as .*, got {shown}"):
+        AutoModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("least", [0.0, -1.0, 1e-40])
+def test_statistics_that_divide_are_above_0(least, tmp_path):
+    tiny.latent_model().save_pretrained(tmp_path)
+    weights = load_file(weights_of(tmp_path))
+    key = next(key for key in weights if key.endswith("statistics.std"))
+    weights[key][0] = least
+    save_file(weights, weights_of(tmp_path), metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"must have a `std` above 0 in its statistics, got"):
+        RegenerationModel.from_pretrained(tmp_path)
+
+
+def test_no_memory_is_taken_for_what_only_the_config_has(code_prior, tmp_path, monkeypatch):
+    shutil.copytree(code_prior, tmp_path, dirs_exist_ok=True)
+    weights = load_file(weights_of(tmp_path))
+    weights.pop(lost := max(weights, key=lambda key: weights[key].nbytes))
+    save_file(weights, weights_of(tmp_path), metadata={"format": "pt"})
+    monkeypatch.setattr(part, "MOST_MISSING", 8)
+    with pytest.raises(ValueError, match=f"bytes of weights are missing that the config has, such as {lost}"):
+        AutoModel.from_pretrained(tmp_path)

@@ -367,11 +367,42 @@ def _open_shards(folder: Path, shards: dict[str, int]):
 
 
 def count_rows(path: Path) -> int | None:
-    """How many rows a shard holds, or `None` where there is no whole shard."""
+    """How many rows a shard holds, or `None` where there is no whole shard.
+
+    Raises:
+        ValueError: where it is compressed, which none is that is written here: it may unpack to any size.
+    """
     import pyarrow
 
     try:
         with pyarrow.memory_map(str(path)) as file:
+            if any(map(_is_compressed, pyarrow.ipc.MessageReader.open_stream(file))):
+                raise ValueError(f"{path} is damaged: a shard must not be compressed.")
+            file.seek(0)
             return sum(batch.num_rows for batch in pyarrow.ipc.open_stream(file))
     except (OSError, pyarrow.ArrowInvalid):
         return None
+
+
+def _is_compressed(message) -> bool:
+    """Whether the rows of a `pyarrow.ipc.Message` are, which pyarrow does not say before it has unpacked them.
+
+    Source: https://github.com/apache/arrow/blob/main/format/Message.fbs, as flatbuffers.
+    """
+    if message.type == "schema":
+        return False
+    data = message.metadata.to_pybytes()
+    rows = _field(data, int.from_bytes(data[:4], "little"), 2)  # `header`
+    if message.type == "dictionary":
+        rows = _field(data, rows, 1)  # `data`
+    return bool(_field(data, rows, 3))  # `compression`
+
+
+def _field(data: bytes, table: int, number: int) -> int:
+    """Where a field of a table of flatbuffers is, which is a table itself; 0 where the table has none."""
+    fields = table - int.from_bytes(data[table : table + 4], "little", signed=True)
+    place = 4 + 2 * number
+    if place >= int.from_bytes(data[fields : fields + 2], "little"):
+        return 0
+    shift = int.from_bytes(data[fields + place : fields + place + 2], "little")
+    return shift and table + shift + int.from_bytes(data[table + shift : table + shift + 4], "little")

@@ -82,7 +82,10 @@ def use_file(parser: argparse.ArgumentParser, path: Path, said: set[str]) -> Non
             raise unknown_argument(f"`config` {path}", name, actions)
         if isinstance(value, dict):
             value = {key: own for key, own in value.items() if key not in said}
-        parser.set_defaults(**{name: converted(parser, actions[name], value)})
+        value = converted(parser, actions[name], value)
+        if name == "trust_remote_code" and value and name not in said:
+            raise ValueError(f"`{name}` runs code, so it is not taken from `config` {path}: type `--{name}`.")
+        parser.set_defaults(**{name: value})
         actions[name].required = False
 
 

@@ -1,6 +1,7 @@
 """Text as X and as Y, through any transformers tokenizer."""
 
 import copy
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ..parts.foreign_files import check_tokenizer
+from ..parts.pretrained import commit_of
 from ..parts.settings import shown
 from .base import Modality, padded, whole_number, with_ending
 
@@ -215,5 +218,8 @@ class TextModality(Modality):
 
     @classmethod
     def load(cls, name_or_path: str, settings: dict[str, Any], subfolder: str = "", **kwargs) -> "TextModality":
+        if not os.path.isdir(name_or_path):  # what is looked at and what is loaded are of one commit
+            kwargs["revision"] = commit_of(name_or_path, kwargs)
+        check_tokenizer(name_or_path, subfolder=subfolder, **kwargs)
         found = AutoTokenizer.from_pretrained(name_or_path, subfolder=subfolder, trust_remote_code=False, **kwargs)
         return cls._made(settings, tokenizer=found)

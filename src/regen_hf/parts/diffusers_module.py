@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from .contracts import PartConfig, _LocalClass
 from .foreign_files import check_files, place_of
-from .pretrained import HubReference, check_finite, commit_of, hosted, load_pretrained
+from .pretrained import HubReference, check_finite, check_kinds, commit_of, hosted, load_pretrained
 
 
 def diffusers_class(name: str, base: str) -> type:
@@ -130,7 +130,9 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
             shell = cls._load_diffusers(name, **kwargs)
         else:
             shell = super().from_pretrained(name, *args, config=config, **{**kwargs, "use_safetensors": True})
-        check_finite(shell[0] if isinstance(shell, tuple) else shell, name)
+        found = shell[0] if isinstance(shell, tuple) else shell
+        check_kinds(found, name, **place_of(kwargs))
+        check_finite(found, name)
         return shell
 
     def forward(self, *args, **kwargs):

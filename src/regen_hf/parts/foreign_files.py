@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from transformers.tokenization_utils_base import SPECIAL_TOKENS_MAP_FILE, TOKENIZER_CONFIG_FILE
 from transformers.utils import ADAPTER_CONFIG_NAME, ADAPTER_SAFE_WEIGHTS_NAME, CONFIG_NAME, cached_file
+from transformers.utils.hub import CHAT_TEMPLATE_DIR
 
 from .settings import shown
 
@@ -22,6 +25,9 @@ COUNTS = {"layer", "layers", "depth", "depths", "blocks", "stages", "experts", "
 """Words in the names of what is built one by one."""
 ADAPTERS = {"LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "BOFT", "VERA"}
 """Kinds of adapters that consist of weights alone; others name further models, or a tokenizer."""
+HIGHEST_RANK = 65_536
+NEVER_OPENED = {"name_or_path", "special_tokens_map_file", "tokenizer_file"}
+"""What transformers notes of where a tokenizer was, and reads no more."""
 SHARD_OF_PROCESSES = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 READ = {".json", ".safetensors", ".model", ".txt", ".jinja"}  # suffixes of what is read out of a folder
 
@@ -117,6 +123,53 @@ def check_files(name: str | os.PathLike, variant: str | None = None, **place: An
         _check_adapter(name, read_json(found), place)
 
 
+def check_tokenizer(name: str | os.PathLike, **place: Any) -> None:
+    """Looks at what a tokenizer is made with: whatever its files say is an argument of its class, paths among it.
+
+    Raises:
+        ValueError: where something there is a file elsewhere, by its key.
+    """
+    for file in (TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_MAP_FILE):
+        if found := _found(name, file, place):
+            _check_tokenizer_arguments(read_json(found), f"{file} of {name}")
+
+
+def _check_tokenizer_arguments(described: Any, where: str) -> None:
+    if not isinstance(described, dict):
+        raise ValueError(f"{where} must be a mapping, got {shown(described)}.")
+    for key in ("vocab", "merges"):  # a text would be the path of one
+        if not isinstance(described.get(key), dict | list | None):
+            raise ValueError(f"`{key}` of {where} must be a mapping or a list, got {shown(described[key])}.")
+    if described.get("init_inputs"):  # `vocab` may be the first of them
+        raise ValueError(f"`init_inputs` of {where} must be empty, got {shown(described['init_inputs'])}.")
+    for path, value in _leaves(described, where):
+        key = next((name for name in reversed(path) if not name.isdigit()), "")
+        if key == "fast_tokenizer_files":
+            check_plain_name(f"{key} of {where}", value, ".json")
+        elif key in NEVER_OPENED or path[0] == "vocab" or isinstance(value, bool | None):
+            continue
+        elif key.endswith(("_file", "_files", "_path", "_dir", "_spm")):
+            check_plain_name(f"{'.'.join(path)} of {where}", value)
+
+
+def weights_beside_config(name: str | os.PathLike, **place: Any) -> dict[str, str]:
+    """The names of what a model's safetensors hold, with the dtype of each, such as `"F32"`; they are here already."""
+    found = _found(name, CONFIG_NAME, {key: value for key, value in place.items() if value is not None})
+    files = sorted(Path(found).parent.glob("*.safetensors")) if found else []
+    return {key: kind for file in files for key, (kind, _) in _header(file).items()}
+
+
+def _header(file: str | os.PathLike) -> dict[str, tuple[str, tuple[int, ...]]]:
+    with safe_open(file, "pt") as weights:
+        slices = {key: weights.get_slice(key) for key in weights.keys()}  # noqa: SIM118
+        return {key: (each.get_dtype(), tuple(each.get_shape())) for key, each in slices.items()}
+
+
+def is_float(kind: str) -> bool:
+    """Whether a dtype of safetensors is one of floats."""
+    return kind.startswith(("F", "BF"))
+
+
 def _found(name: str | os.PathLike, file: str, place: dict[str, Any]) -> str | None:
     return cached_file(name, file, _raise_exceptions_for_missing_entries=False, **place)
 
@@ -141,10 +194,9 @@ def _check_folder(root: Path, folder: Path) -> None:
             _check_index(file)
         if file.name == CONFIG_NAME:
             check_described(read_json(file), file)
-        if file.name == "tokenizer_config.json":
-            described = read_json(file)
-            for name in (described.get("fast_tokenizer_files") or ()) if isinstance(described, dict) else ():
-                check_plain_name(f"fast_tokenizer_files of {file}", name, ".json")
+    for file in sorted((templates := folder / CHAT_TEMPLATE_DIR).glob("*.jinja")):
+        _check_link(templates, root)
+        _check_link(file, root)
 
 
 def _check_link(file: Path, root: Path) -> None:
@@ -183,11 +235,28 @@ def _check_adapter(name: str | os.PathLike, described: dict[str, Any], place: di
         )
     if described.get("megatron_config") is not None:  # peft would import whatever module is named beside it
         raise ValueError(f"`megatron_config` of {ADAPTER_CONFIG_NAME} must be null: no further library is imported.")
-    if not _found(name, ADAPTER_SAFE_WEIGHTS_NAME, place):
+    if not (weights := _found(name, ADAPTER_SAFE_WEIGHTS_NAME, place)):
         raise ValueError(f"`{name}` has adapters, but no {ADAPTER_SAFE_WEIGHTS_NAME}: a pickle is not read.")
+    _check_ranks(described, _header(weights))
     base = described.get("base_model_name_or_path")
     if os.path.isfile(Path(name, CONFIG_NAME)) or not isinstance(base, str):
         return
     if os.path.isdir(base) and (not os.path.isdir(name) or ".." in Path(base).parts):
         raise ValueError(f"`base_model_name_or_path` of `{name}` leads out of it, to the folder {shown(base)}.")
     _check_weights(base, None, {key: value for key, value in place.items() if key not in ("revision", "subfolder")})
+
+
+def _check_ranks(described: dict[str, Any], weights: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    """Raises `ValueError` for adapters that are of no floats, or of a rank that none of their weights has."""
+    for key, (kind, _) in weights.items():
+        if not is_float(kind):
+            raise ValueError(f"{key} of {ADAPTER_SAFE_WEIGHTS_NAME} must be of floats, got {kind}.")
+    most = max((size for _, shape in weights.values() for size in shape), default=0)
+    if described["peft_type"] == "LOKR":  # which has whole matrices for a rank beyond theirs
+        most = HIGHEST_RANK
+    ranks = {key: described.get(key) for key in ("r", "init_r")}
+    patterns = described.get("rank_pattern")
+    ranks |= {f"rank_pattern.{key}": rank for key, rank in patterns.items()} if isinstance(patterns, dict) else {}
+    for key, rank in ranks.items():
+        if isinstance(rank, int | float) and rank > most:
+            raise ValueError(f"`{key}` of {ADAPTER_CONFIG_NAME} is {rank}, but its weights are of at most {most}.")

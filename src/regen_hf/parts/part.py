@@ -15,10 +15,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME, ContextManagers
 
 from .foreign_files import check_described, check_files, place_of
-from .pretrained import HubReference, check_finite, commit_of, load_pretrained, marked_modules, one_dtype
+from .pretrained import HubReference, check_finite, check_kinds, commit_of, load_pretrained, marked_modules, one_dtype
 from .pushing import asked_of_hub
 from .saving import read_whole, saved_into
 
+MOST_MISSING = 2**30  # bytes of weights that are named as missing after memory was taken for them
 SAVING = set(inspect.signature(PreTrainedModel.save_pretrained).parameters) - {
     "self", "save_directory", "push_to_hub", "token", "kwargs",
 }  # fmt: skip
@@ -123,7 +124,12 @@ class Part:
         for problem, names in wrong.items():
             shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
             raise ValueError(f"{name} has {problem.replace('_keys', '')} weights: {shown}.")
+        if name is not None:
+            check_kinds(model, name, **place)
         check_finite(model, name)
+        for module in model.modules():
+            if hasattr(module, "check_loaded"):  # such as statistics, which divide
+                module.check_loaded(name)
         model._load_references(**{key: value for key, value in place.items() if key not in ("revision", "subfolder")})
         return (model, info) if output_loading_info else model
 
@@ -207,6 +213,17 @@ class Part:
         if any(True for _ in marked_modules(self, "own_dtype")):
             plan |= dict.fromkeys(self._keep_in_fp32_modules_strict or (), torch.float32)
         return plan
+
+    def _move_missing_keys_from_meta_to_device(self, missing_keys, *args, **kwargs) -> None:
+        """As transformers' own; raises `ValueError` for more that is missing than a slip explains: a config of sizes
+        that the weights beside it do not have."""
+        later = [re.compile(pattern) for pattern in self._keys_to_ignore_on_load_missing or ()]
+        own = self.state_dict()
+        missing = [key for key in own.keys() & set(missing_keys) if not any(each.search(key) for each in later)]
+        size = sum(own[key].nbytes for key in missing if key not in self.all_tied_weights_keys)
+        if size > MOST_MISSING:
+            raise ValueError(f"{size:,} bytes of weights are missing that the config has, such as {min(missing)}.")
+        super()._move_missing_keys_from_meta_to_device(missing_keys, *args, **kwargs)
 
     def _keep_frozen(self) -> None:
         for _, module in marked_modules(self, "frozen"):

@@ -15,7 +15,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.accelerate import load_offloaded_parameter
 from transformers.utils.hub import resolve_revision
 
-from .foreign_files import check_described, check_files, check_subfolder, place_of
+from .foreign_files import check_described, check_files, check_subfolder, is_float, place_of, weights_beside_config
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -102,6 +102,7 @@ def load_pretrained(part: str | HubReference, load: Callable[..., PreTrainedMode
     except (OSError, ValueError) as error:
         _explain(str(name), kwargs, error)
         raise
+    check_kinds(model, name, **place_of(kwargs))
     check_finite(model, name)
     if reference is not None:
         refer(model, reference)
@@ -112,6 +113,18 @@ def commit_of(name: str, place: dict[str, Any]) -> str | None:
     """The commit that a repository's revision is at now, or the revision as it is where that cannot be found out."""
     known = {key: place[key] for key in ("token", "local_files_only", "cache_dir") if place.get(key) is not None}
     return resolve_revision(name, place.get("revision"), **known)
+
+
+def check_kinds(model: nn.Module, name: str | os.PathLike, **place: Any) -> None:
+    """Raises `ValueError` where a file has integers, truth values or complex numbers for what the model has as floats.
+
+    A name of the file may be that of a part, or be within a part, of the model.
+    """
+    others = {key: kind for key, kind in weights_beside_config(name, **place).items() if not is_float(kind)}
+    floats = [key for key, value in model.state_dict().items() if value.is_floating_point()] if others else []
+    for key, kind in others.items():
+        if any(key == own or own.endswith(f".{key}") or key.endswith(f".{own}") for own in floats):
+            raise ValueError(f"`{name}` must have floats as {key}, got {kind}.")
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """What a generator knows of the values that it makes or reads."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,6 +44,12 @@ class ChannelStatistics(nn.Module):
         mean = total / count
         self.mean.copy_(mean)
         self.std.copy_((squares / count - mean.square()).clamp(min=1e-10).sqrt())
+
+    def check_loaded(self, name: Any) -> None:
+        """Raises `ValueError` for what `fit` does not find, where a checkpoint called `name` may be anybody's."""
+        std = self.std.float()
+        if not std.is_meta and (least := float(std.min())) < torch.finfo(torch.float32).tiny:
+            raise ValueError(f"`{name}` must have a `std` above 0 in its statistics, got {least}.")
 
     @property
     def known(self) -> bool:
