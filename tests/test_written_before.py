@@ -52,7 +52,7 @@ def test_a_cache_is_read(cache):
         {**each.description, **each.description["fingerprint"], "fingerprint": None} for each in (again, found)
     )
     differ = {name for name in now.keys() | then.keys() if now.get(name) != then.get(name)}
-    assert differ == {"data", "facts"}  # data is told by its contents now
+    assert differ == {"configuration", "data", "facts"}  # data is told by its contents now, a config as before saving
     for name in ("values", "mask"):
         assert torch.equal(getattr(again[:], name), getattr(found[:], name)), name
     assert (cache / "shard-00000.arrow").read_bytes() == (cache.with_name("again") / "shard-00000.arrow").read_bytes()
