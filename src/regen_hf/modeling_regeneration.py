@@ -91,7 +91,7 @@ class RegenerationModel(PreTrainedGenerator):
         parts = {"extractor": extractor, "prior": prior, "decoder": decoder}
         # dictionaries, because a config shared with a live part would be changed under it
         configs = {f"{k}_config": None if v is None else v.config.to_dict() for k, v in parts.items()}
-        return cls(cls.config_class(**configs, **settings), **parts).checked()
+        return cls(cls.config_class(**configs, **settings), **parts).checked().eval()
 
     @property
     def without_gradient(self) -> list[nn.Module]:

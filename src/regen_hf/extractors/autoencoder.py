@@ -168,7 +168,7 @@ class AutoencoderExtractor(PreTrainedExtractor):
         )
         extractor = cls(config, autoencoder=shell)
         config.representation_shape = extractor._probe()
-        return extractor.checked()
+        return extractor.checked().eval()
 
     @torch.no_grad()
     def _probe(self) -> list[int | None]:

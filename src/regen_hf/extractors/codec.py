@@ -159,7 +159,7 @@ class CodecExtractor(PreTrainedExtractor):
         config.num_codebooks = given if num_codebooks is None else num_codebooks
         if not 1 <= config.num_codebooks <= most:
             raise ValueError(f"`num_codebooks` must be 1 to {most} for {type(codec).__name__}, got {num_codebooks}.")
-        return extractor.checked()
+        return extractor.checked().eval()
 
     @torch.no_grad()
     def _codebooks(self) -> tuple[int, int]:

@@ -140,7 +140,7 @@ class EncoderExtractor(PreTrainedExtractor):
         )  # fmt: skip
         config.feature_shape = cls(config, encoder=encoder)._probe()
         config.num_codes = num_codes
-        return cls(config, encoder=encoder).checked()
+        return cls(config, encoder=encoder).checked().eval()
 
     @torch.no_grad()
     def _probe(self) -> list[int | None]:

@@ -174,7 +174,7 @@ class TokenAutoencoderExtractor(PreTrainedExtractor):
         extractor = cls(config, encoder=encoder, decoder=decoder)
         if len(tokens) == vocabulary_size and config.num_codebooks == 1:
             extractor.embedding.weight.data[:vocabulary_size] = tokens
-        return extractor.checked()
+        return extractor.checked().eval()
 
     def encode(self, target: torch.Tensor, target_mask: torch.Tensor | None = None) -> Representation:
         """Token ids `(batch, length)`, or `(batch, num_codebooks, length)` of several, `torch.long`, to codes

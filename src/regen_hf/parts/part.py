@@ -173,7 +173,7 @@ class Part:
                     del config.own_dtype
 
     def checked(self):
-        """This model as it is, in use and not in training, as `from_pretrained` gives it.
+        """This model as it is.
 
         Raises:
             ValueError: if its config builds another one, so that it could be saved, but not loaded again.
@@ -189,7 +189,7 @@ class Part:
                 f"{' and '.join(names[:2])} of {type(self).__name__} are one and the same, but would be two when "
                 "loaded again: hand in a copy for each place."
             )
-        return self.eval()
+        return self
 
     def post_init(self) -> None:
         super().post_init()

@@ -136,7 +136,7 @@ class AutoregressiveGenerator(CodeWriting, PreTrainedGenerator, GenerationMixin)
         generator = cls(config, language_model=loaded.decoder, source_encoders=encoders)
         if config.shares_vocabulary:
             generator._take_tokens(loaded, head)
-        return generator.checked()
+        return generator.checked().eval()
 
     @classmethod
     def hosts(cls, described: dict, target: RepresentationSpec) -> bool:

@@ -148,7 +148,7 @@ class AlignedDiffusionGenerator(ConditionalGenerator):
             target_shape=list(target_shape),
             **settings,
         )
-        return cls(config, denoiser=shell, source_encoders=encoders).to(shell.device).checked()
+        return cls(config, denoiser=shell, source_encoders=encoders).to(shell.device).checked().eval()
 
     @classmethod
     def hosts(cls, described: dict, target: RepresentationSpec) -> bool:

@@ -140,7 +140,7 @@ class DiffusionGenerator(ConditionalGenerator):
         )
         generator = cls(config, denoiser=shell, source_encoders=encoders).to(shell.device)
         generator._probe()
-        return generator.checked()
+        return generator.checked().eval()
 
     @classmethod
     def hosts(cls, described: dict, target: RepresentationSpec) -> bool:

@@ -148,7 +148,7 @@ class CTCGenerator(ConditionalGenerator):
             num_codes=num_codes,
             **settings,
         )
-        return cls(config, source_encoders=encoders).checked()
+        return cls(config, source_encoders=encoders).checked().eval()
 
     @classmethod
     def hosts(cls, described: dict, target: RepresentationSpec) -> bool:

@@ -67,7 +67,7 @@ class ParallelGenerator(ConditionalGenerator):
             **encoder_configs(encoders),
             **settings,
         )
-        return cls(config, backbone=backbone, source_encoders=encoders).checked()
+        return cls(config, backbone=backbone, source_encoders=encoders).checked().eval()
 
     def _check_room(self, positions: int, source: int) -> None:
         """Raises `ValueError` if the backbone has fewer positions than the target and the source need."""

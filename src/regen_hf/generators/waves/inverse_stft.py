@@ -125,7 +125,7 @@ class InverseSTFTGenerator(WaveGenerator):
         config = cls.config_class(**encoder_configs(encoders), **describe_source(source), **settings)
         made = cls(config, source_encoders=encoders)
         made._probe()
-        return made.checked()
+        return made.checked().eval()
 
     @torch.no_grad()
     def _probe(self) -> None:

@@ -128,7 +128,7 @@ class VocoderGenerator(WaveGenerator):
         if rate is None:
             raise ValueError(f"`sampling_rate` is missing: the config of {type(model).__name__} does not say it.")
         config = cls.config_class(vocoder_config=described, **{**settings, "sampling_rate": rate})
-        return cls(config, vocoder=model).checked()
+        return cls(config, vocoder=model).checked().eval()
 
     def _check(self, source: torch.Tensor | None) -> None:
         check_mels(source, self.config.num_mels)
