@@ -131,7 +131,7 @@ class DiffusersModule(_LocalClass, PreTrainedModel):
         else:
             shell = super().from_pretrained(name, *args, config=config, **{**kwargs, "use_safetensors": True})
         found = shell[0] if isinstance(shell, tuple) else shell
-        check_kinds(found, name, **place_of(kwargs))
+        check_kinds(found, name, kwargs.get("variant"), **place_of(kwargs))
         check_finite(found, name)
         return shell
 

@@ -29,7 +29,7 @@ HIGHEST_RANK = 65_536
 NEVER_OPENED = {"name_or_path", "special_tokens_map_file", "tokenizer_file"}
 """What transformers notes of where a tokenizer was, and reads no more."""
 SHARD_OF_PROCESSES = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
-WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(\.[^./-]+)?(-\d{5}-of-\d{5})?\.safetensors")
+WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(\.(?P<variant>[^./-]+))?(-\d{5}-of-\d{5})?\.safetensors")
 READ = {".json", ".safetensors", ".model", ".txt", ".jinja"}  # suffixes of what is read out of a folder
 
 
@@ -153,11 +153,12 @@ def _check_tokenizer_arguments(described: Any, where: str) -> None:
             check_plain_name(f"{'.'.join(path)} of {where}", value)
 
 
-def weights_beside_config(name: str | os.PathLike, **place: Any) -> dict[str, str]:
+def weights_beside_config(name: str | os.PathLike, variant: str | None = None, **place: Any) -> dict[str, str]:
     """The names of what a model's safetensors hold, with the dtype of each, such as `"F32"`; they are here already."""
     found = _found(name, CONFIG_NAME, {key: value for key, value in place.items() if value is not None})
-    files = sorted(file for file in Path(found).parent.iterdir() if WEIGHTS.fullmatch(file.name)) if found else []
-    return {key: kind for file in files for key, (kind, _) in _header(file).items()}
+    files = sorted(Path(found).parent.iterdir()) if found else []
+    own = [file for file in files if (each := WEIGHTS.fullmatch(file.name)) and each["variant"] == variant]
+    return {key: kind for file in own for key, (kind, _) in _header(file).items()}
 
 
 def _header(file: str | os.PathLike) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -125,7 +125,7 @@ class Part:
             shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
             raise ValueError(f"{name} has {problem.replace('_keys', '')} weights: {shown}.")
         if name is not None:
-            check_kinds(model, name, **place)
+            check_kinds(model, name, kwargs.get("variant"), **place)
         check_finite(model, name)
         for module in model.modules():
             if hasattr(module, "check_loaded"):  # such as statistics, which divide

@@ -102,7 +102,7 @@ def load_pretrained(part: str | HubReference, load: Callable[..., PreTrainedMode
     except (OSError, ValueError) as error:
         _explain(str(name), kwargs, error)
         raise
-    check_kinds(model, name, **place_of(kwargs))
+    check_kinds(model, name, kwargs.get("variant"), **place_of(kwargs))
     check_finite(model, name)
     if reference is not None:
         refer(model, reference)
@@ -115,12 +115,13 @@ def commit_of(name: str, place: dict[str, Any]) -> str | None:
     return resolve_revision(name, place.get("revision"), **known)
 
 
-def check_kinds(model: nn.Module, name: str | os.PathLike, **place: Any) -> None:
+def check_kinds(model: nn.Module, name: str | os.PathLike, variant: str | None = None, **place: Any) -> None:
     """Raises `ValueError` where a file has integers, truth values or complex numbers for what the model has as floats.
 
     A name of the file may be that of a part, or be within a part, of the model.
     """
-    others = {key: kind for key, kind in weights_beside_config(name, **place).items() if not is_float(kind)}
+    found = weights_beside_config(name, variant, **place)
+    others = {key: kind for key, kind in found.items() if not is_float(kind)}
     floats = [key for key, value in model.state_dict().items() if value.is_floating_point()] if others else []
     for key, kind in others.items():
         if any(key == own or own.endswith(f".{key}") or key.endswith(f".{own}") for own in floats):
