@@ -117,7 +117,7 @@ def test_weights_of_the_loss():
 
 @pytest.mark.parametrize("build", [dac, encodec])
 def test_training_reads_a_random_piece_of_each_row_at_once(build, monkeypatch):
-    extractor, wave = CodecExtractor.from_components(build(), segment_samples=16), waves(96)()
+    extractor, wave = CodecExtractor.from_components(build(), segment_samples=16).train(), waves(96)()
     read, reconstruct = [], extractor._reconstruct
     monkeypatch.setattr(extractor, "_reconstruct", lambda wave: read.append(wave) or reconstruct(wave))
     mask = torch.arange(96) < torch.tensor([96, 20, 16, 50])[:, None]
@@ -142,7 +142,7 @@ def find(row: torch.Tensor, piece: torch.Tensor) -> int:
 
 
 def test_rows_shorter_than_a_piece_are_learned_from_without_padding():
-    extractor, wave = CodecExtractor.from_components(dac(), segment_samples=32), waves(48)()[:2]
+    extractor, wave = CodecExtractor.from_components(dac(), segment_samples=32).train(), waves(48)()[:2]
     wave[0] = 0.1  # alike wherever it is cut
     mask = torch.arange(48) < torch.tensor([48, 24])[:, None]
     noisy = torch.where(mask[:, None], wave, torch.randn_like(wave))

@@ -185,13 +185,15 @@ def _check_shapes(given: Mapping[str, Any], names: Iterable[str]) -> None:
         mask = tensors.get(name)
         if mask is None or masked is None:
             continue
-        places = masked.shape[1:2] if name == "padding_mask" else masked.shape[len(masked.shape) + 1 - mask.ndim :]
-        if mask.ndim < 2 or mask.shape[1:] != places:
+        fits = mask.shape[1:] == masked.shape[len(masked.shape) + 1 - mask.ndim :]
+        if name == "padding_mask":  # features of sound have their frames first or last
+            fits = mask.shape[1:2] and mask.shape[1] in masked.shape[1:]
+        if mask.ndim < 2 or not fits:
             raise ValueError(f"`{name}` has the shape {tuple(mask.shape)}, but what it masks {tuple(masked.shape)}.")
 
 
 def _real_rows(given: Mapping[str, Any]) -> torch.Tensor | None:
-    """Which rows `(batch,)` of the source are not empty; `None` where none is."""
+    """Which rows `(batch,)` of the source are not empty; `None` where all are."""
     mask, source = given.get("source_mask"), given.get("source")
     if source is not None and not source.shape[-1]:
         return torch.zeros(len(source), dtype=torch.bool, device=source.device)
