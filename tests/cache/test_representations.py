@@ -303,17 +303,3 @@ def test_to_the_hub_and_back(tmp_path):
     assert sorted((tmp_path / "hub" / ".commits").read_text().split()) == [
         "datasets/user/codes", "datasets/user/plain", "datasets/user/ragged",
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("compression", ["zstd", "lz4"])
-def test_a_compressed_shard_is_not_unpacked(compression, tmp_path):
-    import pyarrow
-
-    write(tmp_path / "cache")
-    shard = tmp_path / "cache" / "shard-00000.arrow"
-    table = pyarrow.ipc.open_stream(shard.read_bytes()).read_all()
-    options = pyarrow.ipc.IpcWriteOptions(compression=compression)
-    with pyarrow.ipc.new_stream(str(shard), table.schema, options=options) as stream:
-        stream.write_table(table)
-    with pytest.raises(ValueError, match="shard-00000.arrow is damaged: a shard must not be compressed"):
-        RepresentationCache(tmp_path / "cache")

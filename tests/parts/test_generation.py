@@ -33,10 +33,6 @@ def test_the_names_of_sources_are_those_that_are_read():
     assert set(read.co_varnames[1 : read.co_argcount]) == SOURCE_NAMES
 
 
-def spectrogram_decoder(kind, **settings):
-    return kind.from_components(tiny.bert(), source_shape=[4, None], representation_encoder=tiny.bert(), **settings)
-
-
 def hifi_gan():
     return VocoderGenerator.from_components(
         SpeechT5HifiGanConfig(

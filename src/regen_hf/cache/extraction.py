@@ -19,7 +19,8 @@ from ..runtime.data_checks import check_columns
 from ..runtime.files import check_output_folder, disk_errors_told, only_writer
 from ..runtime.processes import processes
 from .fingerprints import column_facts, fingerprint
-from .representations import COLUMN, DESCRIPTION, OTHERWISE, RepresentationCache, read_json
+from .layout import COLUMN, DESCRIPTION, OTHERWISE, read_json
+from .representations import RepresentationCache
 from .shards import (
     CacheWriter,
     ShardFile,

@@ -18,7 +18,7 @@ import torch
 from ..parts.outputs import Representation, RepresentationSpec
 from ..runtime.files import check_output_folder, remove_files, take_place
 from ..runtime.processes import processes
-from .representations import COLUMN, DESCRIPTION, SHARD, count_rows, fixed_size, read_json, storage_type
+from .layout import COLUMN, DESCRIPTION, SHARD, count_rows, fixed_size, read_json, storage_type
 
 PLAN = "plan.json"
 OWN = rf"({SHARD})(\.\d+\.tmp)?|{PLAN}(\.tmp)?|{DESCRIPTION}"  # what is in the folder of a cache that is being written
